@@ -1,0 +1,67 @@
+# `make` alone shows what there is. Every target first makes .venv where it is missing or out of date.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+WORKERS ?= 2
+# Where to look for torch beside PyPI, whose Linux build brings gigabytes of CUDA libraries. Without a GPU:
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+STAGES := 1_tagging 2_sft 3_warmup 4_grpo control
+INSTALLED := .venv/installed
+LINKS := build/typecheck/music_flamingo
+
+.PHONY: help setup demo test lint typecheck check bench clean links
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(INSTALLED)  ## install into .venv (about 75 s)
+
+demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on two cores
+	$(BIN)/music-flamingo songbook --out runs/songbook/corpus
+	set -e; for stage in $(STAGES); do \
+	    $(BIN)/music-flamingo fit --config recipes/songbook/$$stage.yaml; \
+	    $(BIN)/music-flamingo test --config recipes/songbook/$$stage.yaml --ckpt_path last; \
+	done
+	$(BIN)/music-flamingo report runs/songbook
+
+test: $(INSTALLED)  ## every test that needs no GPU
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -q
+
+lint: links  ## ruff, the direction of imports, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd build/typecheck && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+	$(BIN)/codespell
+
+typecheck: links  ## mypy --strict
+	$(BIN)/mypy -p music_flamingo
+
+check: lint typecheck test  ## lint, typecheck and test: what continuous integration runs
+
+bench: $(INSTALLED)  ## every benchmark, results in benchmarks/results
+	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+
+clean:  ## remove build/ and caches; runs/ and .venv stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# The package under its import name, for tools that read files instead of importing them. Made afresh each time,
+# as new modules would be missing otherwise.
+links: $(INSTALLED)
+	rm -rf $(LINKS)
+	mkdir -p $(LINKS)
+	ln -s $(CURDIR)/src/music_flamingo/* $(CURDIR)/callbacks $(CURDIR)/data_modules $(LINKS)
+
+# venv without its own pip: some systems ship Python without the wheel venv would unpack.
+# tinysoundfont without its requirements: pyaudio needs a C library that is rarely there, and nothing here uses it.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv --without-pip .venv
+	$(PYTHON) -m pip --python .venv install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	    --constraint constraints.txt pip --editable '.[dev]'
+	$(PYTHON) -m pip --python .venv install --quiet --constraint constraints.txt --no-deps tinysoundfont
+	touch $@

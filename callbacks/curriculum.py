@@ -1,0 +1,73 @@
+"""Short and easy songs first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from music_flamingo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """From `from_step` on, only these songs are let in.
+
+    Args:
+        from_step: optimizer step at which the lesson begins.
+        max_duration: seconds of the longest song; None for any.
+        max_difficulty: largest `difficulty` of a cut; None for any.
+    """
+
+    from_step: int = 0
+    max_duration: float | None = None
+    max_difficulty: float | None = None
+
+
+class Curriculum(Callback):
+    """Sets the data module's limits on duration and difficulty as training goes on.
+
+    Logs curriculum/max_duration, curriculum/max_difficulty (when limited) and curriculum/skipped, the cuts kept out so far.
+
+    Args:
+        lessons: in order; the first begins at step 0.
+
+    Raises:
+        UserError: lessons out of order.
+    """
+
+    def __init__(self, lessons: Sequence[Lesson]) -> None:
+        steps = [lesson.from_step for lesson in lessons]
+        if not steps or steps[0] != 0 or steps != sorted(set(steps)):
+            raise UserError(f"Curriculum.lessons: from_step must begin at 0 and rise, got {steps}")
+        self.lessons = tuple(lessons)
+        self.lesson = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._apply(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.lesson_at(trainer.global_step) != self.lesson:
+            self.lesson = self.lesson_at(trainer.global_step)
+            self._apply(trainer)
+        limits = {f"curriculum/{name}": limit for name, limit in self._limits().items()}
+        skipped = float(trainer.datamodule.skipped_by_curriculum)  # type: ignore[attr-defined]
+        pl_module.log_dict({**limits, "curriculum/skipped": skipped}, batch_size=1)
+
+    def lesson_at(self, step: int) -> int:
+        """Index of the lesson in force at an optimizer step."""
+        return max(i for i, lesson in enumerate(self.lessons) if lesson.from_step <= step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lesson": self.lesson}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.lesson = min(int(state_dict["lesson"]), len(self.lessons) - 1)
+
+    def _limits(self) -> dict[str, float]:
+        lesson = self.lessons[self.lesson]
+        limits = {"max_duration": lesson.max_duration, "max_difficulty": lesson.max_difficulty}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def _apply(self, trainer: Trainer) -> None:
+        trainer.datamodule.curriculum_limits = self._limits()  # type: ignore[attr-defined]

@@ -1,0 +1,194 @@
+"""From a corpus of songs with conversations to packed rows."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.dataset import DynamicCutSampler
+from lhotse.utils import fastcopy
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from music_flamingo.batch import PackedBatch, RowBuilder
+from music_flamingo.corpora.conversations import read_cuts, read_vocabulary
+from music_flamingo.data_modules.feature_store import FeatureStore
+from music_flamingo.data_modules.styles import Conversation, ConversationStyle
+from music_flamingo.errors import UserError
+from music_flamingo.models.audio_frontend import AudioFrontend
+from music_flamingo.models.conversation_format import ConversationFormat
+
+
+class ConversationDataset(Dataset[PackedBatch]):
+    """Turns lhotse's mini-batches of cuts into rows: one root per song, one branch per conversation.
+
+    Args:
+        chat: token ids of songs and conversations.
+        store: mel windows of songs.
+        style: which conversations, and their targets.
+        per_song: conversations drawn per song and visit; None takes all of them.
+        prompts_only: leave out the targets, for stages that sample.
+        seed: of the draws.
+
+    Attributes:
+        dropped: conversations without a target, by question.
+    """
+
+    def __init__(
+        self,
+        chat: ConversationFormat,
+        store: FeatureStore,
+        style: ConversationStyle,
+        per_song: int | None,
+        prompts_only: bool,
+        seed: int,
+    ) -> None:
+        self.chat = chat
+        self.store = store
+        self.style = style
+        self.per_song = per_song
+        self.prompts_only = prompts_only
+        self.seed = seed
+        self.dropped: Counter[str] = Counter()
+
+    def __getitem__(self, cuts: CutSet) -> PackedBatch:
+        row = RowBuilder(self.chat.processor.audio_token_id)
+        for cut in cuts:
+            self._add_song(row, cut)
+        return row.build()
+
+    def _add_song(self, row: RowBuilder, cut: Cut) -> None:
+        windows = self.store.windows(cut)
+        song = row.add(self.chat.song_ids(windows), windows=windows, example={"cut": cut.id, "custom": cut.custom})
+        for conversation in self._draw(cut):
+            prompt = self.chat.question_ids(conversation["question"], think=self.style.think)
+            example = {"cut": cut.id, "custom": cut.custom, "conversation": conversation}
+            if self.prompts_only:
+                row.add(prompt, parent=song, example=example)
+                continue
+            target = self.style.target(conversation, cut.custom, cut.id)
+            if target is None:
+                self.dropped[conversation["question_name"]] += 1
+                continue
+            row.add(prompt + self.chat.answer_ids(target), parent=song, train_from=len(prompt), example=example)
+
+    def _draw(self, cut: Cut) -> list[Conversation]:
+        taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]
+        if not taken:
+            raise UserError(f"cut {cut.id}: none of its conversations has the questions and forms the recipe's style names")
+        if self.per_song is None or len(taken) <= self.per_song:
+            return taken
+        rng = random.Random(f"{self.seed} {cut.custom.get('epoch', 0)} {cut.id}")
+        always = [c for c in taken if c["question_name"] in self.style.always]
+        others = [c for c in taken if c["question_name"] not in self.style.always]
+        return always + rng.sample(others, max(0, min(len(others), self.per_song - len(always))))
+
+
+class ConversationDataModule(LightningDataModule):
+    """Songs and what is said about them, from a corpus folder, as `PackedBatch` rows.
+
+    One cut, as JSON: `{"id": "...", "duration": 10.0, "recording": {...}, "custom": {"piece": "...", "truth": {...},
+    "conversations": [{"id": "...", "question_name": "drums", "form": "open", "question": "...", "answer": "yes"}]}}`.
+
+    Args:
+        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`.
+        processor: Hugging Face directory whose processor reads text and audio.
+        style: which conversations are used, and how their targets are written.
+        test_style: the same for the test rows; None takes `style`.
+        questions_per_song: conversations per song and visit in training; all share the song's audio tokens.
+        prompts_only: training rows hold prompts without targets.
+        max_duration: seconds of audio per training row.
+        test_max_duration: seconds of audio per validation or test row.
+        max_song_seconds: longest song the model may hear.
+        shorten_songs: hear only the beginning of a longer song, and count it, where False refuses it.
+        cache_features: keep mel windows on disk, in the corpus folder.
+        num_workers: processes that load ahead.
+        seed: of the order of songs and the draw of questions.
+    """
+
+    def __init__(
+        self,
+        corpus: str,
+        processor: str,
+        style: ConversationStyle,
+        test_style: ConversationStyle | None = None,
+        questions_per_song: int = 6,
+        prompts_only: bool = False,
+        max_duration: float = 160.0,
+        test_max_duration: float = 320.0,
+        max_song_seconds: float = 600.0,
+        shorten_songs: bool = False,
+        cache_features: bool = True,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.corpus = Path(corpus)
+        self.processor = processor
+        self.style = style
+        self.test_style = test_style or style
+        self.questions_per_song = questions_per_song
+        self.prompts_only = prompts_only
+        self.max_duration = max_duration
+        self.test_max_duration = test_max_duration
+        self.max_song_seconds = max_song_seconds
+        self.shorten_songs = shorten_songs
+        self.cache_features = cache_features
+        self.num_workers = num_workers
+        self.seed = seed
+        self.curriculum_limits: Mapping[str, float] = {}
+        self.skipped_by_curriculum = 0
+
+    def setup(self, stage: str) -> None:
+        self.chat = ConversationFormat.from_directory(self.processor)
+        self.store = FeatureStore(
+            AudioFrontend(self.chat.processor.feature_extractor),
+            self.corpus / "features" if self.cache_features else None,
+            self.max_song_seconds,
+            self.shorten_songs,
+        )
+        self.vocabulary = read_vocabulary(self.corpus)
+        self.cuts = {split: read_cuts(self.corpus, split) for split in ("train", "val", "test")}
+
+    def train_dataloader(self) -> DataLoader[PackedBatch]:
+        sampler = DynamicCutSampler(self.cuts["train"], max_duration=self.max_duration, shuffle=True, seed=self.seed)
+        sampler.filter(self.admits)
+        sampler.map(lambda cuts: _with_epoch(cuts, sampler.epoch))
+        dataset = ConversationDataset(
+            self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
+        )
+        return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[PackedBatch]:
+        return self._fixed_loader("val", self.style, self.questions_per_song, prompts_only=self.prompts_only)
+
+    def test_dataloader(self) -> DataLoader[PackedBatch]:
+        return self._fixed_loader("test", self.test_style, None, prompts_only=True)
+
+    def predict_dataloader(self) -> DataLoader[PackedBatch]:
+        return self.test_dataloader()
+
+    def admits(self, cut: Cut) -> bool:
+        """Whether the curriculum's present limits let a cut in; what they keep out is counted."""
+        limits = self.curriculum_limits
+        admitted = cut.duration <= limits.get("max_duration", float("inf")) and cut.custom.get(
+            "difficulty", 0
+        ) <= limits.get("max_difficulty", float("inf"))
+        self.skipped_by_curriculum += not admitted
+        return admitted
+
+    def _fixed_loader(
+        self, split: str, style: ConversationStyle, per_song: int | None, *, prompts_only: bool
+    ) -> DataLoader[PackedBatch]:
+        sampler = DynamicCutSampler(self.cuts[split], max_duration=self.test_max_duration, shuffle=False)
+        dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
+        return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+
+def _with_epoch(cuts: CutSet, epoch: int) -> CutSet:
+    """Cuts that know the epoch, so that each visit draws other questions, whatever process draws them."""
+    return CutSet([fastcopy(cut, custom={**cut.custom, "epoch": epoch}) for cut in cuts])
+
+

@@ -1,0 +1,78 @@
+"""Mel windows of songs, computed once and kept on disk."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from lhotse.cut import Cut
+from safetensors.torch import load_file, save_file
+
+from music_flamingo.batch import AudioWindows
+from music_flamingo.corpora.song_audio import load_waveform
+from music_flamingo.errors import UserError
+from music_flamingo.models.audio_frontend import AudioFrontend
+
+
+class FeatureStore:
+    """Gives the mel windows of a cut.
+
+    Args:
+        frontend: computes them.
+        folder: where they are kept as float16, below a name that depends on the front end's settings; None keeps nothing.
+        max_seconds: longest song the model may hear.
+        shorten: hear the first `max_seconds` of a longer song, and count it, where False refuses it.
+
+    Attributes:
+        shortened: songs that lost their end.
+    """
+
+    def __init__(self, frontend: AudioFrontend, folder: Path | None, max_seconds: float, shorten: bool) -> None:
+        self.frontend = frontend
+        self.max_seconds = max_seconds
+        self.shorten = shorten
+        self.shortened: set[str] = set()
+        self.folder = None if folder is None else folder / _settings_hash(frontend)
+
+    def windows(self, cut: Cut) -> AudioWindows:
+        """Mel windows of a cut.
+
+        Raises:
+            UserError: the cut is longer than `max_seconds` and may not be shortened, or cannot be read.
+        """
+        cut = self._within_limit(cut)
+        if self.folder is None:
+            return self._compute(cut)
+        path = self.folder / f"{hashlib.sha256(f'{cut.id} {cut.duration}'.encode()).hexdigest()[:24]}.safetensors"
+        if not path.is_file():
+            self._store(path, self._compute(cut))
+        stored = load_file(path)
+        features = stored["features"].float()
+        return AudioWindows(features, stored["lengths"], torch.arange(len(features)))
+
+    def _within_limit(self, cut: Cut) -> Cut:
+        if cut.duration <= self.max_seconds:
+            return cut
+        if not self.shorten:
+            raise UserError(
+                f"cut {cut.id}: expected at most {self.max_seconds:g} s of audio (data.max_song_seconds), got {cut.duration:.1f} s: "
+                "raise the limit, or set data.shorten_songs: true to hear only the beginning"
+            )
+        self.shortened.add(cut.id)
+        return cut.truncate(duration=self.max_seconds, preserve_id=True)
+
+    def _compute(self, cut: Cut) -> AudioWindows:
+        return self.frontend(load_waveform(cut, self.frontend.sampling_rate))
+
+    @staticmethod
+    def _store(path: Path, windows: AudioWindows) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({"features": windows.features.half(), "lengths": windows.lengths}, partial)
+        partial.replace(path)
+
+
+def _settings_hash(frontend: AudioFrontend) -> str:
+    settings = {k: v for k, v in frontend.feature_extractor.to_dict().items() if k != "mel_filters"}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""How a conversation of a cut becomes a prompt and the text that is trained."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from music_flamingo.corpora.songbook.captions import caption_facts, render_caption
+from music_flamingo.corpora.songbook.noise import MachineNoise
+from music_flamingo.corpora.songbook.traces import concluded_answer, think_text
+
+Conversation = Mapping[str, Any]
+
+BRIDGE = "hence , the final answer is :"
+"""Stands between thoughts and answer, as in MF-Think's own targets."""
+
+
+class ConversationStyle(ABC):
+    """Chooses conversations and writes their targets.
+
+    Args:
+        question_names: questions to take, None for all.
+        forms: forms of a question to take.
+        always: questions asked of every song, whatever else is drawn.
+    """
+
+    think = False
+
+    def __init__(
+        self,
+        question_names: Sequence[str] | None = None,
+        forms: Sequence[str] = ("open", "binary", "multiple_choice", "caption"),
+        always: Sequence[str] = (),
+    ) -> None:
+        self.question_names = None if question_names is None else frozenset(question_names)
+        self.forms = frozenset(forms)
+        self.always = frozenset(always)
+
+    def takes(self, conversation: Conversation) -> bool:
+        named = self.question_names is None or conversation["question_name"] in self.question_names
+        return named and conversation["form"] in self.forms
+
+    @abstractmethod
+    def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
+        """The text to train, None where the conversation is dropped (counted by the data module)."""
+
+
+class DirectAnswers(ConversationStyle):
+    """The answer and nothing else."""
+
+    def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
+        return str(conversation["answer"])
+
+
+class ThinkTraces(ConversationStyle):
+    """Thoughts, then the answer, as MF-Think writes them.
+
+    Args:
+        noise: makes traces and captions as wrong as machine-written ones; None leaves them true.
+        question_names: questions to take, None for all.
+        forms: forms of a question to take.
+        always: questions asked of every song, whatever else is drawn.
+
+    Source: Music Flamingo (arXiv:2511.10289), figures of MF-Think.
+    """
+
+    think = True
+
+    def __init__(
+        self,
+        noise: MachineNoise | None = None,
+        question_names: Sequence[str] | None = None,
+        forms: Sequence[str] = ("open", "binary", "multiple_choice", "caption"),
+        always: Sequence[str] = (),
+    ) -> None:
+        super().__init__(question_names, forms, always)
+        self.noise = noise
+
+    def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
+        key = f"{cut_id} {conversation['id']}"
+        observations: list[dict[str, Any]] | None = list(custom["observations"])
+        if self.noise is not None:
+            observations = self.noise.observations(observations, key=key)
+        if observations is None:
+            return None
+        thoughts = f"<think> {think_text(observations)} </think>"
+        if conversation["task"] == "caption":
+            facts = caption_facts(custom["truth"], custom["tradition"])
+            facts = facts if self.noise is None else self.noise.facts(facts, key=key)
+            return f"{thoughts} <answer> {render_caption(facts)} </answer>"
+        return f"{thoughts} {BRIDGE} <answer> {concluded_answer(conversation, observations)} </answer>"

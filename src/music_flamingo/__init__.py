@@ -1,0 +1,3 @@
+"""Open training recipes for music-language models of the Flamingo family."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,151 @@
+"""`music-flamingo`: one command, one verb for each thing a person does.
+
+A verb is a line in a table and a typed function elsewhere, imported only once the verb is chosen, so that
+the help answers at once. Every mistake a user can mend ends in one line, `error: ...`, and exit status 2.
+"""
+
+import difflib
+import importlib
+import inspect
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from music_flamingo import __version__
+from music_flamingo.errors import UserError
+
+TRAINER_VERBS = {
+    "fit": "train from a recipe",
+    "validate": "validate a recipe's model on its validation songs",
+    "test": "test a recipe's model on its test songs",
+    "predict": "answer about songs, without scoring",
+}
+EPILOGUE = """\
+Help for one verb: music-flamingo VERB --help
+A first run:       music-flamingo songbook --out runs/songbook/corpus
+                   music-flamingo fit --config recipes/songbook/1_tagging.yaml
+"""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb beside Lightning's: which function it is, and which of its parameters need no `--`.
+
+    `target` is `module:function`; `positionals` come in the order they are typed.
+    """
+
+    target: str
+    summary: str
+    positionals: tuple[str, ...] = ()
+
+    def load(self) -> Callable[..., object]:
+        """Import the function."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+VERBS = {
+    "songbook": Verb(
+        "music_flamingo.corpora.songbook.build:songbook_command",
+        "make a corpus of real music with exact answers",
+    ),
+    "report": Verb(
+        "music_flamingo.evaluation.report:report_command",
+        "write report.json and report.html of a run",
+        ("run",),
+    ),
+    "ask": Verb(
+        "music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        arguments: what follows the program's name; by default the process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        run(words)
+    except UserError as error:
+        print(f"error: {last_message(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(words: Sequence[str]) -> None:
+    """Do what the words say.
+
+    Raises:
+        UserError: no such verb, or the verb's own complaint.
+    """
+    verb, rest = (words[0], words[1:]) if words else ("--help", ())
+    if verb in ("-h", "--help", "help"):
+        print(overview())
+    elif verb == "--version":
+        print(f"music-flamingo {__version__}")
+    elif verb in TRAINER_VERBS:
+        importlib.import_module("music_flamingo.trainer_cli").run_verb(verb, rest)
+    elif verb in VERBS:
+        call(verb, VERBS[verb], rest)
+    else:
+        known = (*TRAINER_VERBS, *VERBS)
+        nearest = difflib.get_close_matches(verb, known, n=1)
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"verbs: {', '.join(known)}"
+        raise UserError(f"unknown verb {verb}; {remedy}")
+
+
+def overview() -> str:
+    """Every verb on one screen."""
+    summaries = TRAINER_VERBS | {name: verb.summary for name, verb in VERBS.items()}
+    lines = [f"  {name:<10}{summary}" for name, summary in summaries.items()]
+    return "\n".join(["usage: music-flamingo VERB [arguments]", "", *lines, "", EPILOGUE.rstrip()])
+
+
+def call(name: str, verb: Verb, words: Sequence[str]) -> None:
+    """Call a verb's function with arguments parsed to its types.
+
+    Raises:
+        UserError: an argument is missing, unknown or of another type.
+    """
+    function = verb.load()
+    parser = function_parser(f"music-flamingo {name}", function, verb.positionals)
+    try:
+        settings = parser.parse_args(list(words))
+    except ArgumentError as error:
+        one_line = importlib.import_module("music_flamingo.parse_errors").one_line
+        where = f"{error.argument_name}: " if error.argument_name else ""
+        raise UserError(f"{where}{one_line(error.message)}; see music-flamingo {name} --help") from error
+    function(**vars(parser.instantiate(settings)))
+
+
+def function_parser(prog: str, function: Callable[..., object], positionals: Sequence[str]) -> Any:
+    """A jsonargparse parser for a typed function; help texts come from its docstring.
+
+    Returns:
+        jsonargparse.ArgumentParser, untyped as importing it here would slow down the help.
+    """
+    jsonargparse = importlib.import_module("jsonargparse")
+    texts = importlib.import_module("docstring_parser").parse(inspect.getdoc(function) or "")
+    parser = jsonargparse.ArgumentParser(prog=prog, description=texts.short_description, exit_on_error=False)
+    types = inspect.get_annotations(function, eval_str=True)
+    helps = {text.arg_name: text.description for text in texts.params}
+    for name in positionals:
+        parser.add_argument(name, type=types[name], help=helps.get(name))
+    parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
+    return parser
+
+
+def last_message(error: Exception) -> str:
+    """The error's own line, also where a data-loading worker wrapped it in its traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    wrapped = "Original Traceback" in str(error)
+    return lines[-1].partition(": ")[2] if wrapped else " ".join(line.strip() for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

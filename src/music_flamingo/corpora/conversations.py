@@ -1,0 +1,45 @@
+"""Reading a corpus folder: its cuts, and the texts in them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet
+
+from music_flamingo.errors import UserError
+
+
+def read_cuts(corpus: str | Path, split: str) -> CutSet:
+    """Cuts of one split, their audio paths made absolute or relative to the current folder as `corpus` is.
+
+    Raises:
+        UserError: the folder holds no such manifest.
+    """
+    manifest = Path(corpus) / f"cuts_{split}.jsonl.gz"
+    if not manifest.is_file():
+        raise UserError(f"expected the {split} cuts in {manifest}, which does not exist: make a corpus there first")
+    return CutSet.from_file(manifest).to_eager().with_recording_path_prefix(corpus)
+
+
+def iterate_texts(corpus: str | Path, split: str = "train") -> Iterator[str]:
+    """Questions, answers and observations of a split, for training a tokenizer."""
+    for cut in read_cuts(corpus, split):
+        for conversation in cut.custom["conversations"]:
+            yield f"{conversation['question']} {conversation['answer']}"
+
+
+def read_vocabulary(corpus: str | Path) -> dict[str, Any] | None:
+    """What the corpus' words can say, by which thoughts and captions are judged; None where it does not tell.
+
+    Raises:
+        UserError: `vocabulary.json` is not JSON.
+    """
+    path = Path(corpus) / "vocabulary.json"
+    if not path.is_file():
+        return None
+    try:
+        vocabulary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: expected JSON, got {error.msg}: make the corpus again") from error
+    return vocabulary

@@ -1,0 +1,1 @@
+"""Tensor kernels, each beside its plain-torch reference."""

@@ -1,0 +1,27 @@
+"""Losses: pure functions of tensors."""
+
+from music_flamingo.losses.contrastive import audio_text_contrastive_loss
+from music_flamingo.losses.policy_gradient import (
+    DAPOLoss,
+    DrGRPOLoss,
+    GRPOLoss,
+    PolicyLoss,
+    PolicyTerms,
+    clipped_objective,
+    group_advantages,
+    kl_penalty,
+    kl_per_token,
+)
+
+__all__ = [
+    "DAPOLoss",
+    "DrGRPOLoss",
+    "GRPOLoss",
+    "PolicyLoss",
+    "PolicyTerms",
+    "audio_text_contrastive_loss",
+    "clipped_objective",
+    "group_advantages",
+    "kl_penalty",
+    "kl_per_token",
+]

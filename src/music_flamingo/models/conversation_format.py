@@ -1,0 +1,74 @@
+"""From a song and what is said about it to token ids, with the processor's own chat template.
+
+The template writes the audio before the question, so the text up to and including the audio is the same for every question on
+a song: it becomes the root segment, and each question with its answer a branch.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+from transformers import MusicFlamingoProcessor
+
+from music_flamingo.batch import AudioWindows, audio_token_lengths
+from music_flamingo.errors import UserError
+from music_flamingo.models.music_flamingo import require_model_directory
+
+THINK_SUFFIX = "Output the thinking process in <think> </think> and final answer in <answer> </answer>."
+"""Appended to a question that wants thoughts. Source: Music Flamingo (arXiv:2511.10289), MF-Think and GRPO prompts."""
+
+
+class ConversationFormat:
+    """Token ids of songs, questions and answers.
+
+    Args:
+        processor: of the model that will read them.
+    """
+
+    def __init__(self, processor: MusicFlamingoProcessor) -> None:
+        self.processor = processor
+        self.tokenizer: Any = processor.tokenizer
+        self.end_of_turn: int = self.tokenizer.eos_token_id
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "ConversationFormat":
+        require_model_directory(Path(directory))
+        return cls(MusicFlamingoProcessor.from_pretrained(str(directory), local_files_only=True))
+
+    def song_ids(self, windows: AudioWindows) -> list[int]:
+        """The prompt up to the end of the song, one placeholder per audio embedding."""
+        before, _ = self._around_audio("")
+        processor = self.processor
+        placeholders = int(audio_token_lengths(windows.lengths).sum()) * processor.audio_token
+        return self.encode(f"{before}{processor.audio_bos_token}{placeholders}{processor.audio_eos_token}")
+
+    def question_ids(self, question: str, *, think: bool = False) -> list[int]:
+        """The prompt from the end of the song to the first token of the answer.
+
+        Raises:
+            UserError: the question itself holds an audio placeholder, for which there is no audio.
+        """
+        if self.processor.audio_token in question:
+            raise UserError(
+                f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: remove it"
+            )
+        return self.encode(self._around_audio(f"{question} {THINK_SUFFIX}" if think else question)[1])
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The answer and the token that ends it."""
+        return [*self.encode(answer), self.end_of_turn]
+
+    def encode(self, text: str) -> list[int]:
+        return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: list[int] | Tensor) -> str:
+        """Text of a completion, without the token that ends it."""
+        return cast(str, self.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
+
+    def _around_audio(self, text: str) -> tuple[str, str]:
+        content = [{"type": "audio"}, {"type": "text", "text": text}]
+        rendered = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        before, after = cast(str, rendered).split(self.processor.audio_token, 1)
+        return before, after

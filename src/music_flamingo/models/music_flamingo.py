@@ -1,0 +1,134 @@
+"""Music Flamingo on packed rows: transformers' own class and weights, our attention over the prefix tree.
+
+    |mel windows| -> encoder -> rotary time embedding -> projector -> |audio embeddings|
+    |token ids| -> embeddings, audio placeholders replaced -> language model -> |hidden states|
+
+Source: Music Flamingo (arXiv:2511.10289), section 3; transformers 5.23, `MusicFlamingoForConditionalGeneration`.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import MusicFlamingoForConditionalGeneration
+from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
+
+from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
+from music_flamingo.errors import UserError
+from music_flamingo.kernels.linear_cross_entropy import token_logprobs
+from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
+
+
+class MusicFlamingo(nn.Module):
+    """A Music Flamingo that reads packed rows.
+
+    Args:
+        pretrained: Hugging Face directory of the weights to start from.
+
+    Attributes:
+        network: transformers' model; its parameter names are the checkpoint's.
+        windows_encoded: audio windows that went through the encoder so far.
+        windows_with_gradient: those among them whose embeddings carried a gradient.
+
+    Raises:
+        UserError: `pretrained` is not a directory holding a Music Flamingo.
+    """
+
+    def __init__(self, pretrained: str) -> None:
+        super().__init__()
+        require_model_directory(Path(pretrained))
+        self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
+        self.windows_encoded = 0
+        self.windows_with_gradient = 0
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D) of the language-model head."""
+        return cast(Tensor, self.network.lm_head.weight)
+
+    @property
+    def audio_token_id(self) -> int:
+        return int(self.network.config.audio_token_id)
+
+    def audio_features(self, windows: AudioWindows) -> Tensor:
+        """(A, D) encoder outputs of the windows' real frames with time embedding, before the projector."""
+        body = self.network.model
+        frames = torch.arange(windows.features.shape[-1], device=windows.features.device)
+        mask = (frames < windows.lengths[:, None]).long()
+        hidden = body.audio_tower(windows.features, input_features_mask=mask).last_hidden_state
+        hidden = self._embed_time(hidden, windows.indices)
+        real = torch.arange(hidden.shape[1], device=hidden.device) < audio_token_lengths(windows.lengths)[:, None]
+        self.windows_encoded += len(windows)
+        return cast(Tensor, hidden[real])
+
+    def project(self, features: Tensor) -> Tensor:
+        """(A, D) encoder outputs -> (A, D') audio embeddings of the language model's width."""
+        return cast(Tensor, self.network.model.multi_modal_projector(features))
+
+    def encode_audio(self, windows: AudioWindows) -> Tensor:
+        """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
+        embeddings = self.project(self.audio_features(windows))
+        if embeddings.requires_grad:
+            self.windows_with_gradient += len(windows)
+        return embeddings
+
+    def hidden_states(self, batch: PackedBatch, audio: Tensor | None = None, attend: Attend | None = None) -> Tensor:
+        """(N, D') hidden states of the row.
+
+        Args:
+            batch: the row.
+            audio: (A, D') embeddings of its audio, encoded here when None.
+            attend: attention to use in place of the row's own.
+        """
+        if audio is None and batch.audio is not None:
+            audio = self.encode_audio(batch.audio)
+        embeddings = self.network.get_input_embeddings()(batch.input_ids)
+        if audio is not None:
+            embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
+        positions = batch.tree.position_ids().to(embeddings.device)
+        return self.continue_from(embeddings, positions, attend or TreeAttention(batch.tree))
+
+    def continue_from(self, embeddings: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """(N, D') hidden states of tokens given by their embeddings (N, D') and positions (N,)."""
+        output = self.network.model.language_model(
+            inputs_embeds=embeddings[None],
+            attention_mask=None,
+            position_ids=positions[None],
+            use_cache=False,
+            attend=attend,
+        )
+        return cast(Tensor, output.last_hidden_state[0])
+
+    def embed_tokens(self, token_ids: Tensor) -> Tensor:
+        return cast(Tensor, self.network.get_input_embeddings()(token_ids))
+
+    def target_logprobs(
+        self, batch: PackedBatch, audio: Tensor | None = None, *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (T,) of the row's targets and entropies (T,) of their predictions; see `token_logprobs`."""
+        hidden = self.hidden_states(batch, audio)[batch.targets.positions]
+        return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
+
+    def _embed_time(self, hidden: Tensor, indices: Tensor) -> Tensor:
+        """Rotate (W, F', D) encoder outputs by the absolute time of each frame."""
+        seconds_per_token = 4 * self.network.config.audio_frame_step
+        frames = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.float32)
+        starts = indices[:, None] * hidden.shape[1] * seconds_per_token
+        cos, sin = self.network.model.pos_emb(starts + frames * seconds_per_token, seq_len=hidden.shape[1])
+        return cast(Tensor, apply_rotary_time_emb(hidden, cos, sin))
+
+
+def require_model_directory(directory: Path) -> None:
+    """Raise a UserError unless `directory` looks like an exported model with its processor."""
+    for name, content in (
+        ("config.json", "a model configuration"),
+        ("tokenizer_config.json", "a tokenizer"),
+        ("processor_config.json", "a processor"),
+    ):
+        if not (directory / name).is_file():
+            raise UserError(
+                f"expected a model directory with {content}, but {directory / name} does not exist: "
+                "give the export/ folder of a finished stage or a downloaded Hugging Face directory"
+            )

@@ -1,0 +1,128 @@
+"""Rollouts that pay for a prompt once: one encoding, one prefill, and G branches that decode from one prompt's keys and values."""
+
+import torch
+from torch import Tensor
+
+from music_flamingo.batch import PackedBatch, PrefixTree
+from music_flamingo.kernels.prefix_attention import prefix_attention
+from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
+
+
+class SharedEngine:
+    """Decodes the completions of all prompts of a row together."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model: MusicFlamingo,
+        batch: PackedBatch,
+        audio: Tensor | None,
+        sampling: SamplingParameters,
+        end_of_turn: int,
+        generator: torch.Generator | None = None,
+    ) -> list[Completion]:
+        """See `RolloutEngine.sample`."""
+        prompts = batch.prompts()
+        prefill = _RecordingAttention(batch.tree)
+        hidden = model.hidden_states(batch, audio, attend=prefill)
+        cache = _BranchAttention(prefill, [batch.tree.row_positions(p) for p in prompts], sampling)
+        hidden = hidden[cache.last_positions].repeat_interleave(sampling.num_generations, 0)
+
+        steps: list[tuple[Tensor, Tensor, Tensor]] = []
+        finished = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
+        for step in range(sampling.max_new_tokens):
+            drawn = draw(hidden @ model.head_weight.T, sampling.temperature, generator)
+            steps.append(drawn)
+            finished |= drawn[0] == end_of_turn
+            if bool(finished.all()) or step + 1 == sampling.max_new_tokens:
+                break
+            cache.step = step
+            hidden = model.continue_from(model.embed_tokens(drawn[0]), cache.next_positions + step, cache)
+        return _completions(steps, prompts, sampling.num_generations, end_of_turn)
+
+
+def _completions(
+    steps: list[tuple[Tensor, Tensor, Tensor]], prompts: list[int], num_generations: int, end_of_turn: int
+) -> list[Completion]:
+    tokens, logprobs, entropies = (torch.stack(column, 1) for column in zip(*steps, strict=True))
+    ended = tokens == end_of_turn
+    lengths = torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1]).tolist()
+    return [
+        Completion(
+            prompts[row // num_generations],
+            tokens[row, :length],
+            logprobs[row, :length],
+            entropies[row, :length],
+            bool(ended[row, length - 1]),
+        )
+        for row, length in enumerate(lengths)
+    ]
+
+
+class _RecordingAttention:
+    """Attention of the prefill, keeping each layer's keys and values (H', N, D)."""
+
+    def __init__(self, tree: PrefixTree) -> None:
+        self.tree = tree
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        self.keys.append(key)
+        self.values.append(value)
+        return prefix_attention(query, key, value, self.tree, scaling)
+
+
+class _BranchAttention:
+    """Attention of one new token per branch over its prompt's keys, shared by G branches, and its own so far.
+
+    Attributes:
+        last_positions: (B,) row position of each prompt's last token.
+        next_positions: (B G,) position id of the first new token.
+        step: tokens decoded before this one, set by the engine.
+    """
+
+    def __init__(self, prefill: _RecordingAttention, prompt_positions: list[list[int]], sampling: SamplingParameters) -> None:
+        device = prefill.keys[0].device
+        lengths = torch.tensor([len(p) for p in prompt_positions], device=device)
+        longest = int(lengths.max())
+        index = torch.tensor([p + [0] * (longest - len(p)) for p in prompt_positions], device=device)
+        self.num_generations = sampling.num_generations
+        self.hidden_keys = torch.arange(longest, device=device) >= lengths[:, None]  # (B, P)
+        self.prompt_keys = [key[:, index] for key in prefill.keys]  # (H', B, P, D)
+        self.prompt_values = [value[:, index] for value in prefill.values]
+        self.last_positions = torch.tensor([p[-1] for p in prompt_positions], device=device)
+        self.next_positions = lengths.repeat_interleave(self.num_generations)
+        rows = len(prompt_positions) * self.num_generations
+        heads, _, width = prefill.keys[0].shape
+        own = (heads, rows, sampling.max_new_tokens, width)
+        self.own_keys = [key.new_empty(own) for key in prefill.keys]
+        self.own_values = [value.new_empty(own) for value in prefill.values]
+        self.step = 0
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """`query` is (H, B G, D), `key` and `value` (H', B G, D): one token per branch."""
+        heads, rows, width = query.shape
+        kv_heads = key.shape[0]
+        self.own_keys[layer][:, :, self.step] = key
+        self.own_values[layer][:, :, self.step] = value
+        own_keys = self.own_keys[layer][:, :, : self.step + 1]
+        own_values = self.own_values[layer][:, :, : self.step + 1]
+
+        prompts = rows // self.num_generations
+        # (H', B, groups * G, D): every query that reads the same prompt keys, side by side
+        shared = (query * scaling).unflatten(0, (kv_heads, -1)).unflatten(2, (prompts, -1)).transpose(1, 2)
+        groups = shared.shape[2]
+        prompt_scores = shared.flatten(2, 3) @ self.prompt_keys[layer].transpose(2, 3)
+        prompt_scores = prompt_scores.masked_fill(self.hidden_keys[:, None], -torch.inf)
+        prompt_scores = prompt_scores.unflatten(2, (groups, -1)).transpose(2, 3).flatten(1, 2)  # (H', B G, groups, P)
+        own_query = shared.transpose(2, 3).flatten(1, 2)  # (H', B G, groups, D)
+        own_scores = own_query @ own_keys.transpose(2, 3)
+
+        weights = torch.cat([prompt_scores, own_scores], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
+        prompt_weights, own_weights = weights.split([prompt_scores.shape[-1], own_scores.shape[-1]], -1)
+        by_prompt = prompt_weights.unflatten(1, (prompts, -1)).transpose(2, 3).flatten(2, 3)
+        from_prompt = (by_prompt @ self.prompt_values[layer]).unflatten(2, (groups, -1)).transpose(2, 3).flatten(1, 2)
+        output = from_prompt + own_weights @ own_values  # (H', B G, groups, D)
+        return output.transpose(1, 2).reshape(heads, rows, width)

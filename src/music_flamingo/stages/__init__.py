@@ -1,0 +1,9 @@
+"""Training stages, one LightningModule each."""
+
+from music_flamingo.stages.answering import EvaluationPass
+from music_flamingo.stages.grpo import GRPOModule
+from music_flamingo.stages.sft import SFTModule
+from music_flamingo.stages.tagging import TaggingModule
+from music_flamingo.stages.warmup import WarmupModule
+
+__all__ = ["EvaluationPass", "GRPOModule", "SFTModule", "TaggingModule", "WarmupModule"]

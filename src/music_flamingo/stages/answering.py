@@ -1,0 +1,145 @@
+"""What every stage with a language model shares: freezing, the optimizer, and answering the held-out questions.
+
+`music-flamingo test` lets the model answer the test rows and writes `predictions.jsonl` below the run's folder, one line per
+completion, for `music-flamingo report`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+
+from music_flamingo.batch import PackedBatch
+from music_flamingo.evaluation.scoring import score_completion
+from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
+from music_flamingo.rewards import WeightedReward
+from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
+from music_flamingo.rollout.rows import on_other_songs
+from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
+
+
+@dataclass(frozen=True)
+class EvaluationPass:
+    """One way of letting the model answer the held-out questions.
+
+    Args:
+        temperature: 0 for greedy answers.
+        audio: "own" for each question's song, "other" for another one: what the model says without hearing.
+        max_new_tokens: a longer answer is cut.
+    """
+
+    temperature: float = 0.0
+    audio: Literal["own", "other"] = "own"
+    max_new_tokens: int = 96
+
+
+class AnsweringModule(LightningModule):
+    """A model that answers questions about songs.
+
+    Args:
+        model: the music-language model.
+        optimizer: called with the trainable parameters. Recipes write it as class_path and init_args.
+        freeze: regular expressions over parameter names; those parameters stay as they are.
+        warmup_ratio: share of the steps over which the learning rate rises.
+        evaluation: how `music-flamingo test` lets the model answer.
+        rewards: scored with each answer, and trained by stages that reinforce.
+
+    Raises:
+        UserError: an expression in `freeze` matches no parameter.
+    """
+
+    def __init__(
+        self,
+        model: MusicFlamingo,
+        optimizer: OptimizerCallable,
+        freeze: Sequence[str] = (),
+        warmup_ratio: float = 0.03,
+        evaluation: Sequence[EvaluationPass] = (),
+        rewards: Sequence[WeightedReward] = (),
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.warmup_ratio = warmup_ratio
+        self.evaluation = tuple(evaluation)
+        self.rewards = tuple(rewards)
+        self.engine: RolloutEngine = SharedEngine()
+        self.generator: torch.Generator | None = None
+        freeze_parameters(model.network, freeze)
+
+    @property
+    def chat(self) -> Any:
+        """The data module's `ConversationFormat`."""
+        return self.trainer.datamodule.chat  # type: ignore[attr-defined]
+
+    def train(self, mode: bool = True) -> "AnsweringModule":
+        super().train(mode)
+        evaluate_frozen_modules(self.model)
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return cosine_schedule(self.model, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches))
+
+    def on_test_start(self) -> None:
+        folder = Path(self.trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._predictions: IO[str] = (folder / "predictions.jsonl.partial").open("w", encoding="utf-8")
+        self._num_predictions = 0
+        self.generator = torch.Generator(self.device).manual_seed(0)
+
+    def test_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        other = on_other_songs(batch, self.model.audio_token_id)
+        for way in self.evaluation:
+            row = batch if way.audio == "own" else other
+            for completion in self.sample(row, SamplingParameters(way.max_new_tokens, way.temperature)):
+                self._write(self.prediction(batch, completion, way))
+
+    def on_test_end(self) -> None:
+        self._predictions.close()
+        partial = Path(self._predictions.name)
+        done = partial.with_suffix("")
+        partial.replace(done)
+        print(f"{self._num_predictions} answers in {done}")
+
+    @torch.no_grad()
+    def sample(self, row: PackedBatch, sampling: SamplingParameters, audio: torch.Tensor | None = None) -> list[Completion]:
+        """Completions of all prompts of a row; `audio` (A, D') saves encoding it again."""
+        if audio is None and row.audio is not None:
+            audio = self.model.encode_audio(row.audio)
+        return self.engine.sample(self.model, row, audio, sampling, self.chat.end_of_turn, self.generator)
+
+    def prediction(self, batch: PackedBatch, completion: Completion, way: EvaluationPass) -> dict[str, Any]:
+        """One line of predictions.jsonl."""
+        example = batch.examples[completion.prompt]
+        conversation, custom = example["conversation"], example["custom"]
+        text = self.chat.decode(completion.token_ids)
+        mode = "think" if self.trainer.datamodule.test_style.think else "direct"  # type: ignore[attr-defined]
+        return {
+            "stage": Path(self.trainer.default_root_dir).name,
+            "cut": example["cut"],
+            "piece": custom["piece"],
+            "conversation": conversation["id"],
+            "question_name": conversation["question_name"],
+            "form": conversation["form"],
+            "question": conversation["question"],
+            "options": conversation.get("options"),
+            "mode": mode,
+            "audio": way.audio,
+            "decoding": "sampled" if way.temperature else "greedy",
+            "temperature": way.temperature,
+            "completion": text,
+            "truth": conversation["answer"],
+            **score_completion(text, conversation, custom, self.trainer.datamodule.vocabulary, self.rewards, mode),  # type: ignore[attr-defined]
+            "num_tokens": len(completion.token_ids),
+            "finished": completion.finished,
+            "entropy": float(completion.entropies.mean()),
+        }
+
+    def _write(self, prediction: dict[str, Any]) -> None:
+        self._predictions.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+        self._num_predictions += 1

@@ -1,0 +1,231 @@
+"""Group relative policy optimisation: sample a group of answers per question, reinforce those better than the group's mean.
+
+Where this differs from the paper (arXiv:2511.10289, section 3.4), or the paper is silent:
+1. The questions of one song share its audio tokens, and the completions of a question share the question's: one encoding and one
+   prefill per song in the rollout, one forward and backward per row in the update.
+2. beta, epsilon, temperature and completion length are not given there: they are the recipe's.
+3. At the first update after a rollout the trainer's log-probabilities must equal the rollout's; a difference stops the run.
+
+Input   `music_flamingo.batch.PackedBatch` of prompts
+Trains  whatever `freeze` does not name; the reference is the model the stage started from
+Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, train/completion_tokens{,_max}, train/cut_share,
+        train/clip_share, train/entropy, train/kl, train/rollout_difference, train/listening_gap
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from music_flamingo.batch import PackedBatch
+from music_flamingo.errors import UserError
+from music_flamingo.losses import GRPOLoss, PolicyLoss, group_advantages, kl_penalty
+from music_flamingo.models import MusicFlamingo
+from music_flamingo.rewards import Reference, WeightedReward, combined_reward
+from music_flamingo.rollout import Completion, SamplingParameters
+from music_flamingo.rollout.rows import on_other_songs, with_completions
+from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
+from music_flamingo.stages.optimization import OptimizerCallable
+
+
+class GRPOModule(AnsweringModule):
+    """GRPO with clipped ratios and an optional penalty for leaving the reference model.
+
+    Args:
+        model: the policy.
+        optimizer: called with the trainable parameters.
+        rewards: what is reinforced, each with its weight.
+        sampling: of the rollouts; `num_generations` is the group size.
+        policy_loss: the objective (GRPO, Dr. GRPO or DAPO).
+        beta: weight of the KL penalty; 0 keeps no reference model.
+        normalize_std: divide advantages by their group's standard deviation; False with Dr. GRPO.
+        num_updates: optimizer steps per rollout.
+        gradient_clip: largest gradient norm.
+        rollout_tolerance: largest difference of log-probabilities between rollout and trainer at the first update.
+        listening_every: steps between two measurements of the listening gap; 0 never measures it.
+        freeze: regular expressions over parameter names.
+        warmup_ratio: share of the steps over which the learning rate rises.
+        evaluation: how `music-flamingo test` lets the model answer.
+
+    Raises:
+        UserError: no rewards, or a group of fewer than two.
+    """
+
+    def __init__(
+        self,
+        model: MusicFlamingo,
+        optimizer: OptimizerCallable,
+        rewards: Sequence[WeightedReward],
+        sampling: SamplingParameters = SamplingParameters(num_generations=5),  # noqa: B008  frozen
+        policy_loss: PolicyLoss = GRPOLoss(),  # noqa: B008  frozen
+        beta: float = 0.0,
+        normalize_std: bool = True,
+        num_updates: int = 1,
+        gradient_clip: float = 1.0,
+        rollout_tolerance: float = 1e-3,
+        listening_every: int = 20,
+        freeze: Sequence[str] = (),
+        warmup_ratio: float = 0.03,
+        evaluation: Sequence[EvaluationPass] = (),
+    ) -> None:
+        super().__init__(model, optimizer, freeze, warmup_ratio, evaluation, rewards)
+        if not rewards:
+            raise UserError("model.rewards: expected at least one reward, got none: name them in the recipe")
+        if sampling.num_generations < 2:
+            raise UserError(f"model.sampling.num_generations: expected a group of at least 2, got {sampling.num_generations}")
+        self.automatic_optimization = False
+        self.sampling = sampling
+        self.policy_loss = policy_loss
+        self.beta = beta
+        self.normalize_std = normalize_std
+        self.num_updates = num_updates
+        self.gradient_clip = gradient_clip
+        self.rollout_tolerance = rollout_tolerance
+        self.listening_every = listening_every
+        # In a list, so that the reference is neither trained nor written into checkpoints.
+        self._reference = [_frozen_copy(model)] if beta else []
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        features = self._features(batch)
+        completions = self._rollout(batch, features)
+        rewards = self._rewards(batch, completions)  # (B, G) per reward, NaN where it abstains
+        total = self._total(rewards)  # (B, G)
+        advantages = group_advantages(total, normalize_std=self.normalize_std).flatten().to(self.device)  # (B G,)
+        row, sequence_index = with_completions(batch, completions, self.model.audio_token_id)
+        old_logprobs = torch.cat([c.logprobs for c in completions])  # (T,)
+        self._log_rollout(completions, rewards, total)
+        for update in range(self.num_updates):
+            self._update(row, features, old_logprobs, advantages, sequence_index.to(self.device), first=update == 0)
+        if self.listening_every and self.global_step % self.listening_every < self.num_updates:
+            self._log_listening_gap(batch, total)
+
+    def _features(self, batch: PackedBatch) -> Tensor | None:
+        """(A, D) encoder outputs, computed once for rollout and updates; None when the encoder trains too."""
+        tower = self.model.network.model.audio_tower
+        if batch.audio is None or any(p.requires_grad for p in tower.parameters()):
+            return None
+        with torch.no_grad():
+            return self.model.audio_features(batch.audio)
+
+    def _embeddings(self, batch: PackedBatch, features: Tensor | None) -> Tensor | None:
+        """(A, D') audio embeddings of a row."""
+        if batch.audio is None:
+            return None
+        return self.model.encode_audio(batch.audio) if features is None else self.model.project(features)
+
+    def _rollout(self, batch: PackedBatch, features: Tensor | None) -> list[Completion]:
+        """B G completions, a prompt's G next to each other."""
+        with torch.no_grad():
+            return self.sample(batch, self.sampling, self._embeddings(batch, features))
+
+    def _rewards(self, batch: PackedBatch, completions: Sequence[Completion]) -> dict[str, Tensor]:
+        """(B, G) of each reward, NaN where it abstains."""
+        scores: dict[str, list[float]] = {weighted.reward.name: [] for weighted in self.rewards}
+        references: dict[int, Reference] = {}
+        for completion in completions:
+            example = batch.examples[completion.prompt]
+            if completion.prompt not in references:
+                references[completion.prompt] = Reference.from_conversation(example["conversation"], example["custom"])
+            text = self.chat.decode(completion.token_ids)
+            for weighted in self.rewards:
+                score = weighted.reward(text, references[completion.prompt])
+                scores[weighted.reward.name].append(float("nan") if score is None else score)
+        group = len(completions) // len(references)
+        return {name: torch.tensor(values).view(-1, group) for name, values in scores.items()}
+
+    def _total(self, rewards: dict[str, Tensor]) -> Tensor:
+        """(B, G) weighted sum of the rewards that apply."""
+        weights = {weighted.reward.name: weighted.weight for weighted in self.rewards}
+        names = list(rewards)
+        flat = torch.stack([rewards[name].flatten() for name in names], 1).tolist()
+        totals = [
+            combined_reward({n: None if v != v else v for n, v in zip(names, row, strict=True)}, weights)  # noqa: PLR0124
+            for row in flat
+        ]
+        return torch.tensor(totals).view_as(rewards[names[0]])
+
+    def _update(
+        self,
+        row: PackedBatch,
+        features: Tensor | None,
+        old_logprobs: Tensor,
+        advantages: Tensor,
+        sequence_index: Tensor,
+        *,
+        first: bool,
+    ) -> None:
+        """One optimizer step on the rollout."""
+        row = row.to(self.device)
+        logprobs, entropy = self.model.target_logprobs(
+            row, self._embeddings(row, features), temperature=self.sampling.temperature or 1.0
+        )
+        if first:
+            self._check_rollout(logprobs.detach(), old_logprobs)
+        loss, terms = self.policy_loss(logprobs, old_logprobs, advantages, sequence_index)
+        if self.beta:
+            penalty = self._kl(row, logprobs, sequence_index)
+            loss = loss + self.beta * penalty
+            self.log("train/kl", penalty.detach(), batch_size=1)
+        self._step(loss)
+        self.log_dict(
+            {"train/loss": loss.detach(), "train/entropy": entropy.mean(), "train/clip_share": terms.clipped_share},
+            batch_size=1,
+        )
+
+    def _kl(self, row: PackedBatch, logprobs: Tensor, sequence_index: Tensor) -> Tensor:
+        reference = self._reference[0].to(self.device)
+        with torch.no_grad():
+            ref_logprobs, _ = reference.target_logprobs(row, temperature=self.sampling.temperature or 1.0)
+        return kl_penalty(logprobs, ref_logprobs, sequence_index)
+
+    def _step(self, loss: Tensor) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        self.manual_backward(loss)
+        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.gradient_clip)
+        optimizer.step()  # type: ignore[union-attr]
+        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+    def _check_rollout(self, logprobs: Tensor, old_logprobs: Tensor) -> None:
+        difference = float((logprobs - old_logprobs).abs().max())
+        self.log("train/rollout_difference", difference, batch_size=1)
+        if not difference <= self.rollout_tolerance:
+            raise RuntimeError(
+                f"rollout and trainer disagree on the same tokens by {difference:.2e} nats at step {self.global_step}, "
+                f"more than rollout_tolerance={self.rollout_tolerance:g}: they do not run the same model on the same audio"
+            )
+
+    def _log_rollout(self, completions: Sequence[Completion], rewards: dict[str, Tensor], total: Tensor) -> None:
+        lengths = torch.tensor([float(len(c.token_ids)) for c in completions])
+        self.log("train/reward", total.nanmean(), batch_size=1, prog_bar=True)
+        self.log("train/completion_tokens", lengths.mean(), batch_size=1)
+        self.log("train/completion_tokens_max", lengths.max(), batch_size=1)
+        self.log("train/cut_share", sum(not c.finished for c in completions) / len(completions), batch_size=1)
+        for name, values in {**{f"rewards/{n}": v for n, v in rewards.items()}, "reward": total}.items():
+            scored = values[~values.isnan().any(1)]
+            if not len(scored):
+                continue
+            self.log(f"train/{name}_std", scored.std(1).mean(), batch_size=1)
+            self.log(f"train/{name}_zero_spread", (scored.std(1) < 1e-6).float().mean(), batch_size=1)
+            if name != "reward":
+                self.log(f"train/{name}", scored.mean(), batch_size=1)
+
+    def _log_listening_gap(self, batch: PackedBatch, total: Tensor) -> None:
+        """Mean reward on each question's own song minus that on another song."""
+        other = on_other_songs(batch, self.model.audio_token_id)
+        completions = self.sample(other, SamplingParameters(self.sampling.max_new_tokens, self.sampling.temperature))
+        deaf = self._total(self._rewards(batch, completions))
+        self.log("train/listening_gap", total.nanmean() - deaf.nanmean(), batch_size=1)
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        completions = self.sample(batch, SamplingParameters(self.sampling.max_new_tokens, self.sampling.temperature))
+        rewards = self._rewards(batch, completions)
+        self.log("val/reward", self._total(rewards).nanmean(), batch_size=len(completions), sync_dist=True)
+        for name, values in rewards.items():
+            if not values.isnan().all():
+                self.log(f"val/rewards/{name}", values.nanmean(), batch_size=len(completions), sync_dist=True)
+
+
+def _frozen_copy(model: MusicFlamingo) -> MusicFlamingo:
+    return copy.deepcopy(model).requires_grad_(False).eval()

@@ -1,0 +1,120 @@
+"""Encoder pre-training by supervised tagging: name what a song holds from its audio embeddings alone.
+
+A model of random weights stays at chance on audio for long when only its language model's loss teaches it to listen. Here
+each tag has a query that attends over the song's embeddings and a linear classifier; both are thrown away afterwards.
+
+Input   `music_flamingo.batch.PackedBatch` of songs, with the truth of each in its root's example
+Trains  encoder, projector and the heads
+Logs    train/loss, train/accuracy/<tag>, val/loss, val/accuracy/<tag>
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from music_flamingo.batch import IGNORE_INDEX, PackedBatch, audio_token_lengths
+from music_flamingo.errors import UserError
+from music_flamingo.models import MusicFlamingo
+from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
+
+
+class TaggingHead(nn.Module):
+    """A classifier that chooses by attention which of a song's embeddings to look at.
+
+    Args:
+        width: of the embeddings.
+        num_classes: values of the tag.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, 1)
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(A, D) embeddings of one song -> (classes,) logits."""
+        weights = self.query(embeddings).softmax(0)
+        logits: Tensor = self.classify((weights * embeddings).sum(0))
+        return logits
+
+
+class TaggingModule(LightningModule):
+    """Cross entropy of all tags of all songs.
+
+    Args:
+        model: its audio encoder and projector are trained.
+        optimizer: called with the trainable parameters.
+        tags: field of the cut's `truth` -> its values, as text.
+        warmup_ratio: share of the steps over which the learning rate rises.
+    """
+
+    def __init__(
+        self,
+        model: MusicFlamingo,
+        optimizer: OptimizerCallable,
+        tags: Mapping[str, Sequence[str]],
+        warmup_ratio: float = 0.03,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.tags = {name: list(values) for name, values in tags.items()}
+        self.warmup_ratio = warmup_ratio
+        width = model.network.config.text_config.hidden_size
+        self.heads = nn.ModuleDict({name: TaggingHead(width, len(values)) for name, values in self.tags.items()})
+        model.network.model.language_model.requires_grad_(False)
+        model.network.lm_head.requires_grad_(False)
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
+        return self._loss(batch, "train")
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        self._loss(batch, "val")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return cosine_schedule(self, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches))
+
+    def _loss(self, batch: PackedBatch, split: str) -> Tensor:
+        songs = self._embeddings(batch)
+        losses = []
+        for tag, head in self.heads.items():
+            labels = self.labels(batch, tag).to(self.device)
+            known = labels != IGNORE_INDEX
+            if not known.any():
+                continue
+            logits = torch.stack([head(song) for song in songs])[known]
+            losses.append(cross_entropy(logits, labels[known]))
+            hits = (logits.argmax(-1) == labels[known]).float().mean()
+            self.log(f"{split}/accuracy/{tag}", hits, batch_size=int(known.sum()), sync_dist=True)
+        loss = torch.stack(losses).mean()
+        self.log(f"{split}/loss", loss.detach(), batch_size=len(songs), prog_bar=True, sync_dist=True)
+        return loss
+
+    def _embeddings(self, batch: PackedBatch) -> list[Tensor]:
+        """(A, D') embeddings of each song."""
+        if batch.audio is None:
+            raise UserError("tagging needs audio, but a row holds none: every cut of the corpus must have a recording")
+        tokens = audio_token_lengths(batch.audio.lengths).split(list(batch.window_counts))
+        return list(self.model.encode_audio(batch.audio).split([int(t.sum()) for t in tokens]))
+
+    def labels(self, batch: PackedBatch, tag: str) -> Tensor:
+        """(songs,) class of each song, `IGNORE_INDEX` where its truth is not known.
+
+        Raises:
+            UserError: a truth that is none of the tag's values.
+        """
+        labels = []
+        for root in batch.tree.roots():
+            truth = batch.examples[root]["custom"]["truth"].get(tag)
+            if truth is None:
+                labels.append(IGNORE_INDEX)
+            elif str(truth) in self.tags[tag]:
+                labels.append(self.tags[tag].index(str(truth)))
+            else:
+                cut = batch.examples[root]["cut"]
+                raise UserError(f"cut {cut}: truth.{tag} is {truth!r}, none of model.tags.{tag}: add the value to the recipe")
+        return torch.tensor(labels)

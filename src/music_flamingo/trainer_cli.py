@@ -1,0 +1,286 @@
+"""`fit`, `validate`, `test` and `predict`: Lightning's command line over a merged recipe.
+
+Differs from plain LightningCLI in five things. Recipes are merged and their references resolved first,
+across files; every key is checked with the file it came from; the recipe as written is kept in the run's
+folder as `recipe.yaml`, and what the fit took as `stage.json`; a checkpoint gives weights, never settings,
+so that what runs is what the recipe says; and checkpoints load with `weights_only`, as other files could
+run code.
+"""
+
+import inspect
+import json
+import logging
+import os
+import re
+import resource
+import shlex
+import sys
+import time
+import warnings
+from argparse import ArgumentError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from music_flamingo.errors import UserError
+from music_flamingo.invocation import Invocation, parse_invocation
+from music_flamingo.parse_errors import failed_key, failed_value, one_line
+from music_flamingo.recipe import BLOCKS_FOR_REFERENCE, Recipe, read_recipe
+from music_flamingo.recipe_defaults import with_own_defaults
+from music_flamingo.recipe_keys import ALLOWED_PACKAGES, KeyCheck, settings_of
+from music_flamingo.recipe_tree import CLASS_KEYS, Key, show_key, walk
+
+DESCRIPTION = """{summary}
+
+Recipes are given with --config (several are laid over one another in order) and single settings with
+--key value, for example --trainer.max_steps 5 or --model.optimizer.lr 1e-4. The blocks `run` and `vars`
+hold values for ${{...}} references.
+"""
+VERB_SETTINGS = ("ckpt_path", "weights_only", "verbose", "return_predictions")
+CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
+NO_LAST_CHECKPOINT = r".*there is no last checkpoint available"
+MIB = 1024 * 1024
+
+
+class RecipeCLI(LightningCLI):
+    """LightningCLI that takes its settings from a `Recipe` and leaves a record of a finished fit.
+
+    Args:
+        verb: fit, validate, test or predict.
+        recipe: the merged recipe; its settings must have passed `check_keys`.
+        invocation: how it was asked for.
+    """
+
+    def __init__(self, verb: str, recipe: Recipe, invocation: Invocation) -> None:
+        self.recipe = recipe
+        self.invocation = invocation
+        self.started_seconds = time.monotonic()
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, verb: {"exit_on_error": False}},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args={"subcommand": verb, verb: {"weights_only": True} | with_own_defaults(recipe.settings())},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Check the values against their types; with --print_config, show them all and stop."""
+        self.config = parser.parse_object(args)
+        if self.invocation.print_config:
+            verb = self.config["subcommand"]
+            sys.stdout.write(self._parser(verb).dump(self.config[verb], skip_unset=False))
+            sys.exit(0)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the settings alone: Lightning would overwrite them with those stored in the checkpoint."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer.
+
+        Raises:
+            UserError: settings that each have the right type but do not go together, or name nothing known.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(f"{self.recipe.origin(('trainer',))}: trainer: {error}") from error
+
+    def before_fit(self) -> None:
+        """Keep the recipe as written beside what it is about to make."""
+        if self.trainer.is_global_zero:
+            write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml())
+
+    def after_fit(self) -> None:
+        """Record what the fit took, and say where its output is and what can be done with it."""
+        if not self.trainer.is_global_zero:
+            return
+        record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
+        write_atomically(self.folder / "stage.json", json.dumps(record, indent=2) + "\n")
+        self._say("fit")
+        print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
+        print(f"  curves: tensorboard --logdir {shlex.quote(str(self.folder))}", flush=True)
+
+    def after_validate(self) -> None:
+        """Say what it took."""
+        self._say("validate")
+
+    def after_test(self) -> None:
+        """Say what it took and where to look."""
+        self._say("test")
+
+    def after_predict(self) -> None:
+        """Say what it took and where to look."""
+        self._say("predict")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves everything."""
+        return Path(self.trainer.default_root_dir)
+
+    @property
+    def name(self) -> str:
+        """`run.name` of the recipe, or the run folder's name."""
+        run = self.recipe.resolved().get("run") or {}
+        return str(run.get("name", self.folder.name))
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started_seconds
+
+    def _say(self, verb: str) -> None:
+        if self.trainer.is_global_zero:
+            print(f"{self.name}: {verb} took {self._seconds():.0f} s, output in {self.folder}", flush=True)
+
+
+class _HelpCLI(LightningCLI):
+    """LightningCLI that is asked for help and nothing else."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Print the help asked for, which ends the process."""
+        self.config = parser.parse_args(cast(list[str], args))
+
+
+def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOWED_PACKAGES) -> None:
+    """Run one of Lightning's verbs from command-line arguments.
+
+    Args:
+        verb: fit, validate, test or predict.
+        arguments: what follows the verb.
+        allowed: packages whose classes a recipe may name.
+
+    Raises:
+        UserError: a file, a key or a value does not fit.
+    """
+    if any(word in ("-h", "--help") or word.partition("=")[0].endswith(".help") for word in arguments):
+        show_help(verb, arguments)
+        return
+    invocation = parse_invocation(arguments)
+    recipe = read_recipe(invocation.configs, invocation.overrides)
+    check_recipe(recipe, verb, allowed)
+    set_warnings(verb)
+    try:
+        RecipeCLI(verb, recipe, invocation)
+    except ArgumentError as error:
+        raise UserError(_explain(str(error), recipe)) from error
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except UserWarning as warning:
+        if not re.match(NO_LAST_CHECKPOINT, str(warning)):
+            raise
+        raise UserError(
+            f"--ckpt_path last: this run has no checkpoint yet: fit it before `{verb}`"
+        ) from warning
+
+
+def show_help(verb: str, arguments: Sequence[str]) -> None:
+    """Lightning's own help: every trainer setting, or with --model.help CLASS the settings of a class."""
+    summary = inspect.getdoc(getattr(Trainer, verb)) or ""
+    _HelpCLI(
+        LightningModule,
+        LightningDataModule,
+        save_config_callback=None,
+        parser_kwargs={verb: {"description": DESCRIPTION.format(summary=summary.splitlines()[0])}},
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        args=[verb, *arguments],
+        auto_configure_optimizers=False,
+    )
+
+
+def check_recipe(recipe: Recipe, verb: str, allowed: Sequence[str]) -> None:
+    """Refuse a recipe without a model or an output folder, an unknown key, a checkpoint that is not there.
+
+    Raises:
+        UserError: with the file and key.
+    """
+    settings = recipe.settings()
+    example = "--config recipes/songbook/2_sft.yaml"
+    if "model" not in settings:
+        raise UserError(f"nothing to {verb}: no recipe names a model; give one, for example {example}")
+    known = _known_blocks(verb)
+    check = KeyCheck(recipe, allowed)
+    check.keys({key: value for key, value in settings.items() if key != "trainer"}, (), known, f"`{verb}`")
+    trainer = settings.get("trainer") or {}
+    if not isinstance(trainer, dict):
+        raise UserError(
+            f"{recipe.origin(('trainer',))}: trainer: expected settings such as max_steps, got {trainer!r}"
+        )
+    check.keys(trainer, ("trainer",), settings_of(Trainer), "the trainer")
+    if verb == "fit" and not trainer.get("default_root_dir"):
+        origin = recipe.origin(("trainer", "default_root_dir"))
+        raise UserError(
+            f"{origin}: trainer.default_root_dir is missing: name the folder that takes the run's output"
+        )
+    _refuse_missing_checkpoint(settings.get("ckpt_path"))
+
+
+def set_warnings(verb: str) -> None:
+    """Hide what no user can act on, and stop where Lightning would go on with untrained weights.
+
+    Hidden are advertisements, advice on worker counts and a deprecation inside Lightning itself. That no last
+    checkpoint is there is an error except in `fit`, where `--ckpt_path last` means to resume if there is one.
+    """
+    hints = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    hints.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
+    warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    if verb != "fit":
+        warnings.filterwarnings("error", message=NO_LAST_CHECKPOINT)
+
+
+def peak_rss_mib() -> int:
+    """The most memory this process has held, in MiB; data-loading workers not included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / MIB if sys.platform == "darwin" else peak * 1024 / MIB)  # bytes there, KiB on Linux
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is either the old or the new one, whole, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _known_blocks(verb: str) -> dict[str, object]:
+    """The top level of a recipe: Lightning's blocks, what the verb takes, and what is only referred to."""
+    named = {name: Any for name in ("seed_everything", "trainer", *BLOCKS_FOR_REFERENCE)}
+    taken = {
+        name: Any for name in inspect.signature(getattr(Trainer, verb)).parameters if name in VERB_SETTINGS
+    }
+    return {**named, "model": LightningModule, "data": LightningDataModule, **taken}
+
+
+def _refuse_missing_checkpoint(path: object) -> None:
+    if (
+        isinstance(path, str)
+        and path not in CHECKPOINT_WORDS
+        and "://" not in path
+        and not Path(path).exists()
+    ):
+        raise UserError(
+            f"--ckpt_path {path}: there is no such file; give a checkpoint, or `last` for the newest one"
+        )
+
+
+def _explain(message: str, recipe: Recipe) -> str:
+    """The complaint in one line that begins with file and key."""
+    steps = failed_key(message)
+    places = [(key, value) for key, value in walk(recipe.merged) if _short(key) == steps]
+    if not places:
+        return f"{'.'.join(steps)}: {one_line(message)}" if steps else one_line(message)
+    # Entries of a list share their keys in the message: the value tells them apart.
+    key = next((key for key, value in places if str(value) == failed_value(message)), places[0][0])
+    return f"{recipe.origin(key)}: {show_key(key)}: {one_line(message)}"
+
+
+def _short(key: Key) -> Key:
+    return tuple(step for step in key if isinstance(step, str) and step not in CLASS_KEYS)

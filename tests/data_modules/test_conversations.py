@@ -1,0 +1,143 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from music_flamingo.batch import PackedBatch
+from music_flamingo.corpora.songbook.noise import MachineNoise
+from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
+from music_flamingo.errors import UserError
+
+from tests.builders import chat, model_directory, write_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def data_module(corpus: Path, **settings: object) -> ConversationDataModule:
+    defaults = {"style": DirectAnswers(), "max_duration": 40.0, "questions_per_song": 4}
+    data = ConversationDataModule(str(corpus), str(model_directory()), **{**defaults, **settings})  # type: ignore[arg-type]
+    data.setup("fit")
+    return data
+
+
+def answers_of(row: PackedBatch) -> list[tuple[str, str]]:
+    """(conversation id, trained text) of each branch."""
+    texts = []
+    for segment, parent in enumerate(row.tree.parents):
+        if parent >= 0:
+            trained = row.targets.token_ids[row.targets.segments == segment]
+            texts.append((row.examples[segment]["conversation"]["id"], chat().decode(trained)))
+    return texts
+
+
+def test_each_song_is_one_root_with_its_questions_and_only_answers_are_trained(corpus: Path) -> None:
+    rows = list(data_module(corpus).train_dataloader())
+    assert [len(row.tree.roots()) for row in rows] == [4, 4]
+    for row in rows:
+        assert row.audio is not None
+        assert len(row.audio) == 4
+        assert [len(branches) - 1 for branches in row.tree.trees()] == [4] * 4
+        given = {c["id"]: c["answer"] for root in row.tree.roots() for c in row.examples[root]["custom"]["conversations"]}
+        for conversation, text in answers_of(row):
+            assert text == given[conversation]
+
+
+def test_every_song_is_visited_once_per_epoch_with_other_questions_each_time(corpus: Path) -> None:
+    loader = data_module(corpus).train_dataloader()
+    epochs = []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        epochs.append([row for row in loader])
+    cuts = [[row.examples[root]["cut"] for row in rows for root in row.tree.roots()] for rows in epochs]
+    assert sorted(cuts[0]) == sorted(cuts[1]) == sorted(f"train-{n}" for n in range(8))
+    assert cuts[0] != cuts[1]
+    questions = [sorted(answers_of(row)[0][0] for row in rows) for rows in epochs]
+    assert questions[0] != questions[1]
+
+
+def test_thoughts_end_in_one_answer_and_follow_the_noise(corpus: Path) -> None:
+    noise = MachineNoise(missing=0.0, wrong=0.0, systematic={"flute": "organ"})
+    row = next(iter(data_module(corpus, style=ThinkTraces(noise, ["instrument"], ["open"])).train_dataloader()))
+    for conversation, text in answers_of(row):
+        assert text.startswith("<think> at 0 s the ")
+        assert text.count("<answer>") == 1
+        assert "flute" not in text, conversation
+
+
+def test_chains_that_the_checker_drops_are_counted(corpus: Path) -> None:
+    noise = MachineNoise(missing=0.0, wrong=1.0, systematic={})
+    data = data_module(corpus, style=ThinkTraces(noise, forms=["open"]))
+    loader = data.train_dataloader()
+    rows = list(loader)
+    assert all(len(row.targets) == 0 for row in rows)
+    assert sum(loader.dataset.dropped.values()) == 8 * 4
+
+
+def test_prompts_have_no_targets(corpus: Path) -> None:
+    row = next(iter(data_module(corpus, prompts_only=True).train_dataloader()))
+    assert len(row.targets) == 0
+
+
+def test_test_rows_hold_every_conversation_of_the_style(corpus: Path) -> None:
+    data = data_module(corpus, test_style=DirectAnswers(["drums", "texture"], ["open"]))
+    (row,) = data.test_dataloader()
+    assert len(row.prompts()) == 3 * 2
+
+
+def test_kept_features_equal_computed_ones_to_half_precision(corpus: Path) -> None:
+    computed, kept = (data_module(corpus, cache_features=keep) for keep in (False, True))
+    cut = computed.cuts["val"][0]
+    fresh, stored, again = computed.store.windows(cut), kept.store.windows(cut), kept.store.windows(cut)
+    torch.testing.assert_close(stored.features, fresh.features, rtol=1e-3, atol=1e-3)
+    assert torch.equal(stored.features, again.features)
+    assert list((corpus / "features").glob("*/*.safetensors"))
+
+
+def test_a_song_over_the_limit_is_refused_or_shortened_and_counted(corpus: Path) -> None:
+    with pytest.raises(UserError, match=r"cut val-0: expected at most 4 s of audio .* got 10.0 s"):
+        next(iter(data_module(corpus, max_song_seconds=4.0).val_dataloader()))
+    data = data_module(corpus, max_song_seconds=4.0, shorten_songs=True)
+    row = next(iter(data.val_dataloader()))
+    assert row.audio.lengths.tolist() == [400] * 3
+    assert data.store.shortened == {"val-0", "val-1", "val-2"}
+
+
+def test_a_style_that_takes_nothing_is_an_error(corpus: Path) -> None:
+    with pytest.raises(UserError, match="none of its conversations has the questions"):
+        next(iter(data_module(corpus, style=DirectAnswers(["lyrics"])).train_dataloader()))
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cuts_train.jsonl.gz, which does not exist"):
+        data_module(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "expected readable audio"),
+        (lambda path: path.write_bytes(b"no audio"), "expected readable audio"),
+        (lambda path: soundfile.write(path, np.zeros(400), 16_000), "expected 10.00 s of audio, got|expected readable"),
+    ],
+)
+def test_spoilt_audio_is_named(tmp_path: Path, spoil, message: str) -> None:  # type: ignore[no-untyped-def]
+    corpus = write_corpus(tmp_path / "corpus", train=1, held_out=1)
+    spoil(corpus / "audio" / "train-0.flac")
+    with pytest.raises(UserError, match=rf"train-0.flac: ({message})"):
+        next(iter(data_module(corpus, cache_features=False).train_dataloader()))
+    shutil.rmtree(corpus)
+
+
+def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", train=1, held_out=1)
+    waveform = np.zeros(160_000, dtype=np.float32)
+    waveform[5] = np.nan
+    soundfile.write(corpus / "audio" / "train-0.wav", waveform, 16_000, subtype="FLOAT")
+    (corpus / "audio" / "train-0.wav").replace(corpus / "audio" / "train-0.flac")
+    with pytest.raises(UserError, match="expected finite samples, got NaN or infinity"):
+        next(iter(data_module(corpus, cache_features=False).train_dataloader()))
