@@ -9,9 +9,10 @@ WORKERS ?= 2
 # Where to look for torch beside PyPI, whose Linux build brings gigabytes of CUDA libraries. Without a GPU:
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-STAGES := 1_tagging 2_sft 3_warmup 4_grpo control
 INSTALLED := .venv/installed
 LINKS := build/typecheck/music_flamingo
+SONGBOOK := recipes/songbook
+fit_and_test = $(BIN)/music-flamingo fit $(1) && $(BIN)/music-flamingo test $(1) --ckpt_path last
 
 .PHONY: help setup demo test lint typecheck check bench clean links
 
@@ -22,10 +23,12 @@ setup: $(INSTALLED)  ## install into .venv (about 75 s)
 
 demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on two cores
 	$(BIN)/music-flamingo songbook --out runs/songbook/corpus
-	set -e; for stage in $(STAGES); do \
-	    $(BIN)/music-flamingo fit --config recipes/songbook/$$stage.yaml; \
-	    $(BIN)/music-flamingo test --config recipes/songbook/$$stage.yaml --ckpt_path last; \
-	done
+	$(BIN)/music-flamingo init --out runs/songbook/0_init --corpus runs/songbook/corpus
+	$(BIN)/music-flamingo fit --config $(SONGBOOK)/1_tagging.yaml
+	$(call fit_and_test,--config $(SONGBOOK)/2_sft.yaml)
+	$(call fit_and_test,--config $(SONGBOOK)/3_warmup.yaml)
+	$(call fit_and_test,--config $(SONGBOOK)/4_grpo.yaml)
+	$(call fit_and_test,--config $(SONGBOOK)/3_warmup.yaml --config $(SONGBOOK)/control.yaml)
 	$(BIN)/music-flamingo report runs/songbook
 
 test: $(INSTALLED)  ## every test that needs no GPU

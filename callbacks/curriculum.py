@@ -27,7 +27,8 @@ class Lesson:
 class Curriculum(Callback):
     """Sets the data module's limits on duration and difficulty as training goes on.
 
-    Logs curriculum/max_duration, curriculum/max_difficulty (when limited) and curriculum/skipped, the cuts kept out so far.
+    Logs curriculum/max_duration, curriculum/max_difficulty (when limited) and curriculum/skipped, the cuts kept out so
+    far.
 
     Args:
         lessons: in order; the first begins at step 0.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lhotse.cut import Cut
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lhotse.cut import Cut
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.song_audio import load_waveform
@@ -31,7 +31,13 @@ class SampleLogger(Callback):
         self._next_step = 0
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PackedBatch, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: PackedBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if batch_idx or trainer.sanity_checking or trainer.global_step < self._next_step:
             return

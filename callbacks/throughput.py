@@ -10,9 +10,11 @@ from music_flamingo.batch import PackedBatch
 
 
 class ThroughputMonitor(Callback):
-    """Logs, every `every` steps, per second of wall time: throughput/audio_seconds, throughput/tokens, throughput/rows; and
-    the totals throughput/encoder_windows and throughput/encoder_windows_with_gradient. A run whose encoder windows stay at
-    zero trains on text alone.
+    """Logs, every `every` steps, what a run gets through.
+
+    Per second of wall time: throughput/audio_seconds, throughput/tokens, throughput/rows; and the totals
+    throughput/encoder_windows and throughput/encoder_windows_with_gradient. A run whose encoder windows stay at zero
+    trains on text alone.
 
     Args:
         every: steps between two readings.

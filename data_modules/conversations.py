@@ -1,5 +1,6 @@
 """From a corpus of songs with conversations to packed rows."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -77,7 +78,9 @@ class ConversationDataset(Dataset[PackedBatch]):
     def _draw(self, cut: Cut) -> list[Conversation]:
         taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]
         if not taken:
-            raise UserError(f"cut {cut.id}: none of its conversations has the questions and forms the recipe's style names")
+            raise UserError(
+                f"cut {cut.id}: none of its conversations has the questions and forms the recipe's style names"
+            )
         if self.per_song is None or len(taken) <= self.per_song:
             return taken
         rng = random.Random(f"{self.seed} {cut.custom.get('epoch', 0)} {cut.id}")
@@ -173,9 +176,8 @@ class ConversationDataModule(LightningDataModule):
     def admits(self, cut: Cut) -> bool:
         """Whether the curriculum's present limits let a cut in; what they keep out is counted."""
         limits = self.curriculum_limits
-        admitted = cut.duration <= limits.get("max_duration", float("inf")) and cut.custom.get(
-            "difficulty", 0
-        ) <= limits.get("max_difficulty", float("inf"))
+        short = cut.duration <= limits.get("max_duration", math.inf)
+        admitted: bool = short and cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
         self.skipped_by_curriculum += not admitted
         return admitted
 
@@ -190,5 +192,3 @@ class ConversationDataModule(LightningDataModule):
 def _with_epoch(cuts: CutSet, epoch: int) -> CutSet:
     """Cuts that know the epoch, so that each visit draws other questions, whatever process draws them."""
     return CutSet([fastcopy(cut, custom={**cut.custom, "epoch": epoch}) for cut in cuts])
-
-

@@ -20,7 +20,8 @@ class FeatureStore:
 
     Args:
         frontend: computes them.
-        folder: where they are kept as float16, below a name that depends on the front end's settings; None keeps nothing.
+        folder: where they are kept as float16, below a name that depends on the front end's settings; None keeps
+            nothing.
         max_seconds: longest song the model may hear.
         shorten: hear the first `max_seconds` of a longer song, and count it, where False refuses it.
 
@@ -56,8 +57,8 @@ class FeatureStore:
             return cut
         if not self.shorten:
             raise UserError(
-                f"cut {cut.id}: expected at most {self.max_seconds:g} s of audio (data.max_song_seconds), got {cut.duration:.1f} s: "
-                "raise the limit, or set data.shorten_songs: true to hear only the beginning"
+                f"cut {cut.id}: expected at most {self.max_seconds:g} s of audio (data.max_song_seconds), "
+                f"got {cut.duration:.1f} s: raise the limit, or set data.shorten_songs: true to hear only the beginning"
             )
         self.shortened.add(cut.id)
         return cut.truncate(duration=self.max_seconds, preserve_id=True)

@@ -77,9 +77,8 @@ class ThinkTraces(ConversationStyle):
 
     def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
         key = f"{cut_id} {conversation['id']}"
-        observations: list[dict[str, Any]] | None = list(custom["observations"])
-        if self.noise is not None:
-            observations = self.noise.observations(observations, key=key)
+        noted: list[dict[str, Any]] = list(custom["observations"])
+        observations = noted if self.noise is None else self.noise.observations(noted, key=key)
         if observations is None:
             return None
         thoughts = f"<think> {think_text(observations)} </think>"

@@ -8,6 +8,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from music_flamingo.errors import UserError
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -18,8 +20,8 @@ class Rollout:
 ROLLOUT = Rollout()
 
 
-class Stage(LightningModule):
-    """One weight that is pulled towards zero."""
+class UntestedStage(LightningModule):
+    """One weight that is pulled towards zero, and never tested."""
 
     def __init__(
         self,
@@ -37,11 +39,29 @@ class Stage(LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None: ...
 
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.parameters())
+
+
+class Stage(UntestedStage):
+    """The weight is what its test measures."""
+
     def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.log("test/weight", self.weight)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.parameters())
+
+class FailingStage(Stage):
+    """A training stage that stops in its first step."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        raise ZeroDivisionError
+
+
+class PickyStage(Stage):
+    """A training stage that refuses how it is built."""
+
+    def __init__(self, start: float = 1.0) -> None:
+        raise UserError(f"start: expected a number below 1, got {start}")
 
 
 class OtherStage(Stage):

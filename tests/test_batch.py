@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from music_flamingo.batch import AudioWindows, PrefixTree, RowBuilder, audio_token_lengths
 from music_flamingo.errors import UserError
 
@@ -26,7 +27,9 @@ def test_positions_restart_at_roots_and_go_on_in_branches() -> None:
         ((2,), (-1, 0), "1 segment lengths, but 2 parents"),
     ],
 )
-def test_a_layout_that_is_no_forest_is_refused(lengths: tuple[int, ...], parents: tuple[int, ...], message: str) -> None:
+def test_a_layout_that_is_no_forest_is_refused(
+    lengths: tuple[int, ...], parents: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         PrefixTree(lengths, parents)
 
@@ -75,3 +78,10 @@ def test_windows_of_one_song_can_be_taken_out_again() -> None:
     assert batch.song_windows(1) is None
     assert batch.song_windows(2).lengths.tolist() == [8]  # type: ignore[union-attr]
     assert batch.prompts() == [0, 1, 2]
+
+
+def test_a_placeholder_that_a_model_drew_is_a_word() -> None:
+    row = RowBuilder(AUDIO)
+    row.add([1, AUDIO], windows=windows(4))
+    row.add([AUDIO, 3], parent=0, train_from=0, sampled=True)
+    assert row.build().audio_positions.tolist() == [1]

@@ -47,14 +47,12 @@ def test_help_shows_every_verb_on_one_screen(words: list[str], capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert all(f"\n  {verb}" in shown for verb in [*cli.TRAINER_VERBS, *VERBS])
     assert len(shown.splitlines()) <= 24
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, shown.splitlines())) <= 100
 
 
 def test_help_imports_neither_torch_nor_a_parser() -> None:
     command = "import sys; from music_flamingo.cli import main; main(['--help']); "
-    command += (
-        "sys.exit(bool({'torch', 'lightning', 'jsonargparse', 'omegaconf', 'numpy'} & set(sys.modules)))"
-    )
+    command += "sys.exit(bool({'torch', 'lightning', 'jsonargparse', 'omegaconf', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", command], check=True, capture_output=True)
 
 
@@ -75,9 +73,7 @@ def test_the_installed_command_reports_a_mistake_in_one_line_with_status_2() -> 
 
 def test_a_verb_near_to_none_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["xyzzy"]) == 2
-    assert (
-        "error: unknown verb xyzzy; verbs: fit, validate, test, predict, songbook" in capsys.readouterr().err
-    )
+    assert "error: unknown verb xyzzy; verbs: fit, validate, test, predict, songbook" in capsys.readouterr().err
 
 
 def test_positionals_and_options_reach_the_function_with_their_types(

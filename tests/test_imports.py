@@ -41,17 +41,13 @@ def relative(path: Path) -> str:
 
 def nodes(kind: type[Node]) -> list[tuple[str, Node]]:
     """Every node of a kind in the package, with its file and line."""
-    found = [
-        (path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kind)
-    ]
+    found = [(path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kind)]
     return [(f"{relative(path)}:{getattr(node, 'lineno', 0)}", node) for path, node in found]
 
 
 def test_every_module_imports_without_the_network() -> None:
     names = [module_name(path) for path in FILES]
-    done = subprocess.run(
-        [sys.executable, "-c", NO_NETWORK, *names], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", NO_NETWORK, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -73,9 +69,7 @@ def test_mistakes_are_raised_and_never_asserted() -> None:
 
 
 def test_no_except_swallows_everything() -> None:
-    handlers = [
-        (where, ast.unparse(node.type) if node.type else "") for where, node in nodes(ast.ExceptHandler)
-    ]
+    handlers = [(where, ast.unparse(node.type) if node.type else "") for where, node in nodes(ast.ExceptHandler)]
     assert [where for where, caught in handlers if caught in {"", "Exception", "BaseException"}] == []
 
 

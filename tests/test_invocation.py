@@ -7,9 +7,7 @@ from music_flamingo.invocation import parse_invocation
 from music_flamingo.recipe import Override
 
 
-@pytest.mark.parametrize(
-    "words", [["--config", "a.yaml"], ["--config=a.yaml"], ["-c", "a.yaml"], ["-c=a.yaml"]]
-)
+@pytest.mark.parametrize("words", [["--config", "a.yaml"], ["--config=a.yaml"], ["-c", "a.yaml"], ["-c=a.yaml"]])
 def test_a_recipe_file_can_be_given_in_every_form_lightning_takes(words: list[str]) -> None:
     assert parse_invocation(words).configs == (Path("a.yaml"),)
 
@@ -24,9 +22,7 @@ def test_a_value_may_hold_equals_signs() -> None:
 
 
 def test_plus_equals_appends() -> None:
-    assert parse_invocation(["--trainer.callbacks+=a.B"]).overrides == (
-        Override("trainer.callbacks", "a.B", True),
-    )
+    assert parse_invocation(["--trainer.callbacks+=a.B"]).overrides == (Override("trainer.callbacks", "a.B", True),)
 
 
 def test_order_of_files_is_kept_wherever_overrides_stand() -> None:

@@ -74,10 +74,7 @@ def test_every_import_is_declared() -> None:
     distributions = packages_distributions()
     third_party = imported_names() - set(sys.stdlib_module_names) - {"music_flamingo"} - NOT_DECLARED
     declared = {canonicalize_name(requirement.name) for requirement in requirements()}
-    extras = {
-        canonicalize_name(Requirement(line).name)
-        for line in PROJECT["project"]["optional-dependencies"]["gpu"]
-    }
+    extras = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["optional-dependencies"]["gpu"]}
     for name in third_party:
         names = {canonicalize_name(found) for found in distributions.get(name, [name])}
         assert names & (declared | extras), f"{name} is imported but not declared in pyproject.toml"

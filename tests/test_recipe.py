@@ -85,9 +85,7 @@ def test_a_recipe_of_nothing_has_the_command_line_as_origin() -> None:
 
 def test_recipes_of_two_training_stages_are_refused(base: Path) -> None:
     other = write(base.with_name("other.yaml"), "model: {class_path: a.Other}")
-    with pytest.raises(
-        UserError, match=r"other.yaml: model.class_path is a.Other, but .*base.yaml trains a.Stage"
-    ):
+    with pytest.raises(UserError, match=r"other.yaml: model.class_path is a.Other, but .*base.yaml trains a.Stage"):
         read_recipe([base, other])
 
 
@@ -142,17 +140,13 @@ def test_a_malformed_reference_is_refused_with_its_key(tmp_path: Path) -> None:
 
 def test_a_reference_to_nothing_is_named(base: Path) -> None:
     lost = write(base.with_name("lost.yaml"), "data: {init_args: {cuts: ['${run.nowhere}']}}")
-    with pytest.raises(
-        UserError, match=r"lost.yaml: data.init_args.cuts.0: .*'run.nowhere' not found; define it"
-    ):
+    with pytest.raises(UserError, match=r"lost.yaml: data.init_args.cuts.0: .*'run.nowhere' not found; define it"):
         read_recipe([base, lost]).settings()
 
 
 def test_a_value_that_has_to_be_given_is_asked_for(base: Path) -> None:
     asks = write(base.with_name("asks.yaml"), "data: {init_args: {cuts: '???'}}")
-    with pytest.raises(
-        UserError, match=r"asks.yaml: data.init_args.cuts has to be given .*--data.init_args.cuts"
-    ):
+    with pytest.raises(UserError, match=r"asks.yaml: data.init_args.cuts has to be given .*--data.init_args.cuts"):
         read_recipe([base, asks]).settings()
     given = read_recipe([base, asks], [Override("data.init_args.cuts", "songs")])
     assert given.settings()["data"]["init_args"]["cuts"] == "songs"
@@ -164,7 +158,5 @@ def test_an_override_that_is_not_yaml_is_refused() -> None:
 
 
 def test_an_override_through_a_plain_value_is_refused(base: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"command line: --vars.steps.x: the key leads through the plain value 100"
-    ):
+    with pytest.raises(UserError, match=r"command line: --vars.steps.x: the key leads through the plain value 100"):
         read_recipe([base], [Override("vars.steps.x", "1")])

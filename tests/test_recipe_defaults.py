@@ -41,3 +41,7 @@ def test_all_else_stays_as_it_is() -> None:
     assert with_own_defaults({"class_path": STAGE, "init_args": {"optimizer": None}})["init_args"] == {
         "optimizer": None
     }
+
+
+def test_empty_init_args_are_as_good_as_none() -> None:
+    assert with_own_defaults({"class_path": STAGE, "init_args": None}) == {"class_path": STAGE}

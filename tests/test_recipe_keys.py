@@ -67,16 +67,12 @@ def test_a_misspelt_key_of_a_dataclass_is_found() -> None:
 
 def test_a_misspelt_key_in_a_list_of_callbacks_is_found() -> None:
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_top": 1}}
-    with pytest.raises(
-        UserError, match=r"model.0.init_args.save_top: .*did you mean model.0.init_args.save_top_k"
-    ):
+    with pytest.raises(UserError, match=r"model.0.init_args.save_top: .*did you mean model.0.init_args.save_top_k"):
         check({"model": [callback]})
 
 
 def test_settings_beside_class_path_are_sent_to_init_args() -> None:
-    with pytest.raises(
-        UserError, match="unknown key model.start: settings of Stage are written under init_args"
-    ):
+    with pytest.raises(UserError, match="unknown key model.start: settings of Stage are written under init_args"):
         check({"model": MODEL | {"start": 1.0}})
 
 
@@ -87,9 +83,7 @@ def test_init_args_have_to_be_settings() -> None:
 
 @pytest.mark.parametrize("class_path", ["os.system", "builtins.eval", "subprocess.Popen"])
 def test_classes_of_other_packages_are_refused_before_they_are_imported(class_path: str) -> None:
-    with pytest.raises(
-        UserError, match=f"model.class_path: {class_path}: a recipe may only name classes of torch"
-    ):
+    with pytest.raises(UserError, match=f"model.class_path: {class_path}: a recipe may only name classes of torch"):
         check({"model": {"class_path": class_path}})
 
 
@@ -120,9 +114,7 @@ def test_the_top_level_folders_are_named_by_their_import_path() -> None:
 
 
 def test_a_misspelt_class_is_named_with_the_nearest() -> None:
-    with pytest.raises(
-        UserError, match=r"model.class_path: torch.optim has no class AdaamW; did you mean AdamW\?"
-    ):
+    with pytest.raises(UserError, match=r"model.class_path: torch.optim has no class AdaamW; did you mean AdamW\?"):
         check({"model": {"class_path": "torch.optim.AdaamW"}})
 
 

@@ -30,9 +30,7 @@ def test_settings_stay_when_the_overlay_names_the_same_class() -> None:
 
 def test_init_args_may_be_left_out_of_a_key() -> None:
     tree = {"model": {"class_path": "a.Stage", "init_args": {"optimizer": {"class_path": "o.Adam"}}}}
-    assert full_key(tree, ("model", "optimizer", "lr")) == (
-        ("model", "init_args", "optimizer", "init_args", "lr")
-    )
+    assert full_key(tree, ("model", "optimizer", "lr")) == (("model", "init_args", "optimizer", "init_args", "lr"))
 
 
 def test_a_full_key_stays_as_it_is() -> None:
@@ -53,9 +51,7 @@ def test_setting_a_key_makes_the_blocks_on_the_way() -> None:
 
 def test_a_bare_import_path_replaces_a_class_and_its_settings() -> None:
     assert set_key({"model": STAGE}, ("model",), "a.Other") == {"model": {"class_path": "a.Other"}}
-    assert set_key({"model": STAGE}, ("model", "class_path"), "a.Other") == {
-        "model": {"class_path": "a.Other"}
-    }
+    assert set_key({"model": STAGE}, ("model", "class_path"), "a.Other") == {"model": {"class_path": "a.Other"}}
 
 
 def test_naming_the_class_that_is_there_keeps_its_settings() -> None:

@@ -67,14 +67,36 @@ def test_the_saved_recipe_trains_again(recipe: Path) -> None:
     run("fit", recipe.parent / "runs" / "9_dummy" / "recipe.yaml", "--trainer.max_steps=1")
 
 
-def test_fit_says_where_its_output_is_and_what_to_run_next(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fit_says_where_its_output_is_and_what_to_run_next(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("fit", recipe, "--trainer.max_steps", "1")
     said = capsys.readouterr().out
     assert re.search(r"9_dummy: fit took \d+ s, output in .*/runs/9_dummy\n", said)
     assert f"next: music-flamingo test --config {recipe} --trainer.max_steps=1 --ckpt_path last" in said
     assert "tensorboard --logdir" in said
+
+
+def test_no_test_is_suggested_for_a_stage_that_has_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.write_text(recipe.read_text().replace("dummy_stage.Stage", "dummy_stage.UntestedStage"))
+    run("fit", recipe, "--trainer.max_steps", "1")
+    said = capsys.readouterr().out
+    assert "tensorboard" in said
+    assert "music-flamingo test" not in said
+
+
+def test_a_fit_that_fails_leaves_no_record_of_an_earlier_one(recipe: Path) -> None:
+    run("fit", recipe, "--trainer.max_steps", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("fit", recipe, "--model", "tests.dummy_stage.FailingStage")
+    assert not (recipe.parent / "runs" / "9_dummy" / "stage.json").exists()
+
+
+def test_the_debug_overlay_makes_any_recipe_two_steps_long(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    debug = Path(__file__).parents[1] / "recipes" / "overrides" / "debug.yaml"
+    monkeypatch.chdir(recipe.parent)
+    run("fit", recipe, "--config", str(debug))
+    record = json.loads((recipe.parent / "runs" / "debug" / "stage.json").read_text())
+    assert record["name"] == "9_dummy"
+    assert not (recipe.parent / "runs" / "9_dummy").exists()
 
 
 def test_test_scores_the_fitted_weights(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +115,7 @@ def test_a_checkpoint_does_not_change_the_settings(recipe: Path, capsys: pytest.
     assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["start"] == 4.0
 
 
-def test_print_config_shows_every_setting_and_runs_nothing(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_print_config_shows_every_setting_and_runs_nothing(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run("fit", recipe, "--model.optimizer.lr", "1e-3", "--print_config")
     shown = yaml.safe_load(capsys.readouterr().out)
@@ -165,9 +185,7 @@ def test_a_mistake_in_a_recipe_is_said_in_one_line(recipe: Path, words: list[str
 def test_a_setting_of_another_training_stage_is_refused(recipe: Path) -> None:
     overlay = recipe.with_name("overlay.yaml")
     overlay.write_text("model: {init_args: {num_generations: 5}}")
-    with pytest.raises(
-        UserError, match=r"overlay.yaml: unknown key model.init_args.num_generations: Stage has no"
-    ):
+    with pytest.raises(UserError, match=r"overlay.yaml: unknown key model.init_args.num_generations: Stage has no"):
         run("fit", recipe, "--config", str(overlay))
 
 
@@ -178,10 +196,13 @@ def test_the_recipe_of_another_training_stage_is_refused(recipe: Path) -> None:
         run("fit", recipe, "--config", str(other))
 
 
+def test_the_complaint_of_a_class_is_passed_on_word_for_word(recipe: Path) -> None:
+    with pytest.raises(UserError, match=r"^start: expected a number below 1, got 2.0$"):
+        run("fit", recipe, "--model=tests.dummy_stage.PickyStage", "--model.start=2.0")
+
+
 def test_nothing_to_train_is_said() -> None:
-    with pytest.raises(
-        UserError, match="nothing to fit: no recipe names a model; give one, for example --config"
-    ):
+    with pytest.raises(UserError, match="nothing to fit: no recipe names a model; give one, for example --config"):
         run_verb("fit", [])
 
 
@@ -191,15 +212,11 @@ def test_a_lightning_complaint_about_the_model_is_passed_on(recipe: Path) -> Non
 
 
 def test_last_checkpoint_that_is_not_there_is_an_error_outside_fit(recipe: Path) -> None:
-    with pytest.raises(
-        UserError, match="--ckpt_path last: this run has no checkpoint yet: fit it before `test`"
-    ):
+    with pytest.raises(UserError, match="--ckpt_path last: this run has no checkpoint yet: fit it before `test`"):
         run("test", recipe, "--ckpt_path", "last")
 
 
-def test_fit_resumes_from_the_last_checkpoint_or_starts(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fit_resumes_from_the_last_checkpoint_or_starts(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(UserWarning, match="no last checkpoint available"):
         run("fit", recipe, "--ckpt_path", "last")
     run("fit", recipe, "--ckpt_path", "last", "--trainer.max_steps", "5")
@@ -207,9 +224,7 @@ def test_fit_resumes_from_the_last_checkpoint_or_starts(
     assert weight_tested(capsys) == pytest.approx(0.8**5)
 
 
-def test_other_warnings_that_were_made_errors_stay_what_they_are(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_warnings_that_were_made_errors_stay_what_they_are(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def warn(*args: object) -> None:
         raise UserWarning("something else")
 

@@ -1,8 +1,9 @@
 """The batch contract: one packed row of tokens, laid out as a prefix tree.
 
-Every audio token is paid for once, so a batch is never a padded rectangle. It is one row of N tokens cut into segments. A
-segment with no parent is a root (usually the song); any other continues its parent (a question on the song, a completion of
-the question). A token attends to its own segment causally and to the whole of every ancestor segment, nothing else.
+Every audio token is paid for once, so a batch is never a padded rectangle. It is one row of N tokens cut into segments.
+A segment with no parent is a root (usually the song); any other continues its parent (a question on the song, a
+completion of the question). A token attends to its own segment causally and to the whole of every ancestor segment,
+nothing else.
 
 Dimension letters, used in every docstring of this project:
 
@@ -33,8 +34,8 @@ class PrefixTree:
 
     Args:
         lengths: tokens per segment, in row order.
-        parents: index of each segment's parent, -1 for a root. A parent stands before its children, and the segments of one
-            root follow it directly.
+        parents: index of each segment's parent, -1 for a root. A parent stands before its children, and the segments of
+            one root follow it directly.
 
     Raises:
         ValueError: the layout is not such a forest, or a segment is empty.
@@ -130,8 +131,10 @@ class AudioWindows:
 
 @dataclass(frozen=True)
 class Targets:
-    """What is trained. The first token of a segment is predicted from the last token of its parent, so one position may
-    predict several tokens and targets are pairs rather than shifted labels.
+    """What is trained.
+
+    The first token of a segment is predicted from the last token of its parent, so one position may predict several
+    tokens and targets are pairs rather than shifted labels.
 
     Args:
         positions: (T,) int64, row position whose hidden state predicts the token.
@@ -163,7 +166,8 @@ class PackedBatch:
         audio: windows of all songs of the row, None for a row of text.
         audio_positions: (A,) int64, row positions of the audio placeholders, in the windows' order.
         window_counts: windows of each root.
-        examples: per segment what it was made from (a root: its cut's fields; a prompt: its conversation), for rewards and logs.
+        examples: per segment what it was made from (a root: its cut's fields; a prompt: its conversation), for rewards
+            and logs.
     """
 
     input_ids: Tensor
@@ -203,7 +207,9 @@ class PackedBatch:
 
 
 class RowBuilder:
-    """Lays segments into a row: `song = row.add(ids, windows=w)`, `row.add(ids, parent=song, train_from=9)`, `row.build()`.
+    """Lays segments into a row.
+
+    `song = row.add(ids, windows=w)`, `row.add(ids, parent=song, train_from=9)`, `row.build()`.
 
     Args:
         audio_token_id: id of the placeholder that an audio embedding replaces.
@@ -226,6 +232,7 @@ class RowBuilder:
         windows: AudioWindows | None = None,
         train_from: int | None = None,
         example: Mapping[str, Any] | None = None,
+        sampled: bool = False,
     ) -> int:
         """Append a segment and return its index.
 
@@ -235,17 +242,19 @@ class RowBuilder:
             windows: audio of a root; its placeholders must already stand in `ids`.
             train_from: first trained token of the segment, None to train none.
             example: what the segment was made from.
+            sampled: a model drew the tokens; a placeholder among them is a word like any other, not a place for audio.
 
         Raises:
             UserError: placeholders without audio, audio without placeholders, or a different number of them.
         """
         ids = torch.as_tensor(ids, dtype=torch.int64)
-        placeholders = int((ids == self.audio_token_id).sum())
+        placeholders = 0 if sampled else int((ids == self.audio_token_id).sum())
         expected = 0 if windows is None else int(audio_token_lengths(windows.lengths).sum())
         if placeholders != expected:
             raise UserError(
-                f"expected {expected} audio placeholders for {0 if windows is None else len(windows)} windows of audio, "
-                f"got {placeholders} in the text: give each <sound> its audio and write <sound> only where there is some"
+                f"expected {expected} audio placeholders for {0 if windows is None else len(windows)} windows of "
+                f"audio, got {placeholders} in the text: give each <sound> its audio and write <sound> only where "
+                "there is some"
             )
         if parent < 0:
             self._window_counts.append(0 if windows is None else len(windows))
@@ -261,12 +270,15 @@ class RowBuilder:
     def build(self) -> PackedBatch:
         tree = PrefixTree(tuple(len(ids) for ids in self._ids), tuple(self._parents))
         input_ids = torch.cat(self._ids)
+        heard = [
+            (ids == self.audio_token_id) & (parent < 0) for ids, parent in zip(self._ids, self._parents, strict=True)
+        ]
         return PackedBatch(
             input_ids=input_ids,
             tree=tree,
             targets=self._targets(tree, input_ids),
             audio=AudioWindows.concatenate(self._windows) if self._windows else None,
-            audio_positions=torch.nonzero(input_ids == self.audio_token_id).flatten(),
+            audio_positions=torch.nonzero(torch.cat(heard)).flatten(),
             window_counts=tuple(self._window_counts),
             examples=tuple(self._examples),
         )

@@ -25,6 +25,7 @@ TRAINER_VERBS = {
 EPILOGUE = """\
 Help for one verb: music-flamingo VERB --help
 A first run:       music-flamingo songbook --out runs/songbook/corpus
+                   music-flamingo init --out runs/songbook/0_init --corpus runs/songbook/corpus
                    music-flamingo fit --config recipes/songbook/1_tagging.yaml
 """
 
@@ -51,14 +52,13 @@ VERBS = {
         "music_flamingo.corpora.songbook.build:songbook_command",
         "make a corpus of real music with exact answers",
     ),
+    "init": Verb("music_flamingo.new_model:init_command", "make an untrained model to start from"),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
         "write report.json and report.html of a run",
         ("run",),
     ),
-    "ask": Verb(
-        "music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")
-    ),
+    "ask": Verb("music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")),
 }
 
 

@@ -29,4 +29,6 @@ def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -
     network.save_pretrained(out)
     processor.save_pretrained(out)
     parameters = sum(p.numel() for p in network.parameters())
-    print(f"{out}: untrained {preset} model, {parameters / 1e6:.1f} million parameters, {len(processor.tokenizer)} tokens")
+    print(
+        f"{out}: untrained {preset} model, {parameters / 1e6:.1f} million parameters, {len(processor.tokenizer)} tokens"
+    )

@@ -6,6 +6,7 @@ _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _EXPECTED = re.compile(r"Expected (?!a path but|a dot import)(?:an? )?(.+?)(?:\. Got value|\n|$)")
 _SUBCLASS = re.compile(r"does not correspond to a (subclass of \w+)")
+_REQUIRED = re.compile(r"class_path '(?:\w+\.)*(\w+)':\s+the following arguments are required: ([^\n]+)")
 _GOT = re.compile(r"(?:Got|Given) value: (.+?)(?:\. Got value|\n|$)")
 MAX_LENGTH = 300
 
@@ -20,10 +21,10 @@ def one_line(message: str) -> str:
 
     A message in no known form is returned on one line, cut off at `MAX_LENGTH` characters.
     """
+    if required := _REQUIRED.search(message):
+        return f"{required[1]} needs {required[2].strip()}"
     innermost = _CLASS.sub(r"\1", _KEY.split(message)[-1]).replace("typing.", "")
-    kinds = [
-        kind for kind in _SUBCLASS.findall(innermost) + _EXPECTED.findall(innermost) if kind != "NoneType"
-    ]
+    kinds = [kind for kind in _SUBCLASS.findall(innermost) + _EXPECTED.findall(innermost) if kind != "NoneType"]
     expected = " or ".join(dict.fromkeys(kinds))
     got = failed_value(message)
     if expected and got is not None:

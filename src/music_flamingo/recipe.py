@@ -57,9 +57,7 @@ class Recipe:
             UserError: a reference leads nowhere, or a value that has to be given (`???`) was not.
         """
         try:
-            container = OmegaConf.to_container(
-                OmegaConf.create(self.merged), resolve=True, throw_on_missing=True
-            )
+            container = OmegaConf.to_container(OmegaConf.create(self.merged), resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise UserError(self._why_unresolved(error)) from error
         return _mapping(container)
@@ -91,9 +89,7 @@ class Recipe:
             return f"{origin}: {name} has to be given (it is ??? in the recipe): add --{name} VALUE"
         reason = _first_line(error)
         remedy = "; define it in the recipe or on the command line"
-        return (
-            f"{origin}: {name}: {reason}{remedy if isinstance(error, InterpolationResolutionError) else ''}"
-        )
+        return f"{origin}: {name}: {reason}{remedy if isinstance(error, InterpolationResolutionError) else ''}"
 
 
 def read_recipe(paths: Sequence[Path], overrides: Sequence[Override] = ()) -> Recipe:
@@ -155,9 +151,7 @@ def _parse_value(override: Override) -> object:
 
 
 def _refuse_two_training_stages(sources: Sequence[Source]) -> None:
-    named = [
-        (source.name, source.content["model"]["class_path"]) for source in sources if _names_model(source)
-    ]
+    named = [(source.name, source.content["model"]["class_path"]) for source in sources if _names_model(source)]
     for name, class_path in named:
         first_name, first_class_path = named[0]
         if class_path != first_class_path:

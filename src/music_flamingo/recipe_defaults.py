@@ -14,6 +14,8 @@ from typing import Any
 def with_own_defaults(content: Any) -> Any:
     """The tree with those defaults written out that would otherwise come from another class.
 
+    Empty `init_args:` go, as a recipe has them whose settings are all commented out.
+
     Args:
         content: settings whose class paths have passed `KeyCheck`.
     """
@@ -21,7 +23,8 @@ def with_own_defaults(content: Any) -> Any:
         return [with_own_defaults(entry) for entry in content]
     if not isinstance(content, dict):
         return content
-    filled = {name: with_own_defaults(value) for name, value in content.items()}
+    given = {name: value for name, value in content.items() if (name, value) != ("init_args", None)}
+    filled = {name: with_own_defaults(value) for name, value in given.items()}
     if "class_path" in filled and isinstance(filled.get("init_args"), dict):
         filled["init_args"] = _below(filled["class_path"], filled["init_args"])
     return filled
@@ -30,10 +33,7 @@ def with_own_defaults(content: Any) -> Any:
 def _below(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
     """The settings of a class, each class among them with its own defaults."""
     replaced = {name: default for name, default in _defaults(class_path).items() if inspect.isclass(default)}
-    return {
-        name: _filled(value, replaced[name]) if name in replaced else value
-        for name, value in init_args.items()
-    }
+    return {name: _filled(value, replaced[name]) if name in replaced else value for name, value in init_args.items()}
 
 
 def _filled(value: Any, replaced: type) -> Any:
@@ -48,8 +48,4 @@ def _filled(value: Any, replaced: type) -> Any:
 def _defaults(class_path: str) -> dict[str, Any]:
     module, _, name = class_path.rpartition(".")
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
-    return {
-        parameter.name: parameter.default
-        for parameter in parameters
-        if parameter.default is not parameter.empty
-    }
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}

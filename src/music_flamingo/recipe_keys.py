@@ -89,23 +89,17 @@ class KeyCheck:
     def _find_class(self, class_path: Any, key: Key) -> Callable[..., Any]:
         where = f"{self.recipe.origin(key)}: {show_key(key)}"
         if not isinstance(class_path, str) or not is_dotted(class_path):
-            raise UserError(
-                f"{where}: expected a full import path such as torch.optim.AdamW, got {class_path!r}"
-            )
+            raise UserError(f"{where}: expected a full import path such as torch.optim.AdamW, got {class_path!r}")
         package = class_path.partition(".")[0]
         if package in ("data_modules", "callbacks"):
             raise UserError(f"{where}: {class_path} is imported as music_flamingo.{class_path}: write that")
         if package not in self.allowed:
-            raise UserError(
-                f"{where}: {class_path}: a recipe may only name classes of {', '.join(self.allowed)}"
-            )
+            raise UserError(f"{where}: {class_path}: a recipe may only name classes of {', '.join(self.allowed)}")
         return _import_class(class_path, where)
 
     def _unknown(self, key: Key, known: Collection[str], owner: str) -> UserError:
         nearest = difflib.get_close_matches(str(key[-1]), list(known), n=1, cutoff=0.5)
-        remedy = (
-            f"did you mean {show_key((*key[:-1], nearest[0]))}?" if nearest else f"known: {', '.join(known)}"
-        )
+        remedy = f"did you mean {show_key((*key[:-1], nearest[0]))}?" if nearest else f"known: {', '.join(known)}"
         return UserError(
             f"{self.recipe.origin(key)}: unknown key {show_key(key)}: {owner} has no such setting; {remedy}"
         )

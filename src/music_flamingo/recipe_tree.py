@@ -120,9 +120,7 @@ def _replaced(old: object, value: object) -> object:
 
 def _appended(old: object, value: object) -> list[object]:
     entries = value if isinstance(value, list) else [value]
-    classes = [
-        {"class_path": entry} if isinstance(entry, str) and is_dotted(entry) else entry for entry in entries
-    ]
+    classes = [{"class_path": entry} if isinstance(entry, str) and is_dotted(entry) else entry for entry in entries]
     return [*(old if isinstance(old, list) else []), *classes]
 
 

@@ -22,9 +22,7 @@ MAX_BRIDGE_CHARACTERS = 80
 
 # Possessive, so that a run of white space is looked at once.
 _CLOSE_THEN_ANSWER = re.compile(r"</think>\s*+<answer>")
-_REVERSED_END_TOKENS = re.compile(
-    rf"(?:\s*+(?:{'|'.join(re.escape(token[::-1]) for token in END_TOKENS)}))++"
-)
+_REVERSED_END_TOKENS = re.compile(rf"(?:\s*+(?:{'|'.join(re.escape(token[::-1]) for token in END_TOKENS)}))++")
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ def parse_completion(text: str) -> ParsedCompletion:
     problem = _form_problem(text)
     think = _only_block(text, THINK_OPEN, THINK_CLOSE)
     answer = _answer_block(text)
-    bridge = (
-        "" if problem else text[text.find(THINK_CLOSE) + len(THINK_CLOSE) : text.find(ANSWER_OPEN)].strip()
-    )
+    bridge = "" if problem else text[text.find(THINK_CLOSE) + len(THINK_CLOSE) : text.find(ANSWER_OPEN)].strip()
     return ParsedCompletion(think, bridge, answer, not problem, problem)
 
 
@@ -102,8 +98,7 @@ def _form_problem(text: str) -> str:
     if starts != sorted(starts):
         return "the tags are nested or out of order"
     think, bridge, answer = (
-        text[start + len(tag) : end].strip()
-        for tag, start, end in zip(TAGS, starts, starts[1:], strict=False)
+        text[start + len(tag) : end].strip() for tag, start, end in zip(TAGS, starts, starts[1:], strict=False)
     )
     checks = {
         "text before <think>": not text[: starts[0]].strip(),

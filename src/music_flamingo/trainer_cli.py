@@ -20,28 +20,29 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from music_flamingo.errors import UserError
 from music_flamingo.invocation import Invocation, parse_invocation
 from music_flamingo.parse_errors import failed_key, failed_value, one_line
-from music_flamingo.recipe import BLOCKS_FOR_REFERENCE, Recipe, read_recipe
+from music_flamingo.recipe import Recipe, read_recipe
+from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_defaults import with_own_defaults
-from music_flamingo.recipe_keys import ALLOWED_PACKAGES, KeyCheck, settings_of
+from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.recipe_tree import CLASS_KEYS, Key, show_key, walk
 
+Built = TypeVar("Built")
 DESCRIPTION = """{summary}
 
 Recipes are given with --config (several are laid over one another in order) and single settings with
 --key value, for example --trainer.max_steps 5 or --model.optimizer.lr 1e-4. The blocks `run` and `vars`
 hold values for ${{...}} references.
 """
-VERB_SETTINGS = ("ckpt_path", "weights_only", "verbose", "return_predictions")
-CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
 NO_LAST_CHECKPOINT = r".*there is no last checkpoint available"
 MIB = 1024 * 1024
 
@@ -83,6 +84,10 @@ class RecipeCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leave the settings alone: Lightning would overwrite them with those stored in the checkpoint."""
 
+    def before_instantiate_classes(self) -> None:
+        """Have every class built so that its own complaint is the one that is heard."""
+        self.parser.add_instantiator(_build, object, subclasses=True)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer.
 
@@ -95,8 +100,9 @@ class RecipeCLI(LightningCLI):
             raise UserError(f"{self.recipe.origin(('trainer',))}: trainer: {error}") from error
 
     def before_fit(self) -> None:
-        """Keep the recipe as written beside what it is about to make."""
+        """Keep the recipe as written beside what it is about to make; the record of an earlier fit goes."""
         if self.trainer.is_global_zero:
+            (self.folder / "stage.json").unlink(missing_ok=True)
             write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml())
 
     def after_fit(self) -> None:
@@ -106,7 +112,8 @@ class RecipeCLI(LightningCLI):
         record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
         write_atomically(self.folder / "stage.json", json.dumps(record, indent=2) + "\n")
         self._say("fit")
-        print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
+        if is_overridden("test_step", self.model):
+            print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
         print(f"  curves: tensorboard --logdir {shlex.quote(str(self.folder))}", flush=True)
 
     def after_validate(self) -> None:
@@ -140,6 +147,21 @@ class RecipeCLI(LightningCLI):
             print(f"{self.name}: {verb} took {self._seconds():.0f} s, output in {self.folder}", flush=True)
 
 
+class _Complaint(BaseException):
+    """A UserError on its way past jsonargparse, which catches every Exception to try the next type."""
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _build(built: type[Built], *args: object, **kwargs: object) -> Built:
+    try:
+        return built(*args, **kwargs)
+    except UserError as error:
+        raise _Complaint(error) from error
+
+
 class _HelpCLI(LightningCLI):
     """LightningCLI that is asked for help and nothing else."""
 
@@ -168,6 +190,8 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
     set_warnings(verb)
     try:
         RecipeCLI(verb, recipe, invocation)
+    except _Complaint as complaint:
+        raise complaint.error from complaint
     except ArgumentError as error:
         raise UserError(_explain(str(error), recipe)) from error
     except MisconfigurationException as error:
@@ -175,9 +199,7 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
     except UserWarning as warning:
         if not re.match(NO_LAST_CHECKPOINT, str(warning)):
             raise
-        raise UserError(
-            f"--ckpt_path last: this run has no checkpoint yet: fit it before `{verb}`"
-        ) from warning
+        raise UserError(f"--ckpt_path last: this run has no checkpoint yet: fit it before `{verb}`") from warning
 
 
 def show_help(verb: str, arguments: Sequence[str]) -> None:
@@ -193,33 +215,6 @@ def show_help(verb: str, arguments: Sequence[str]) -> None:
         args=[verb, *arguments],
         auto_configure_optimizers=False,
     )
-
-
-def check_recipe(recipe: Recipe, verb: str, allowed: Sequence[str]) -> None:
-    """Refuse a recipe without a model or an output folder, an unknown key, a checkpoint that is not there.
-
-    Raises:
-        UserError: with the file and key.
-    """
-    settings = recipe.settings()
-    example = "--config recipes/songbook/2_sft.yaml"
-    if "model" not in settings:
-        raise UserError(f"nothing to {verb}: no recipe names a model; give one, for example {example}")
-    known = _known_blocks(verb)
-    check = KeyCheck(recipe, allowed)
-    check.keys({key: value for key, value in settings.items() if key != "trainer"}, (), known, f"`{verb}`")
-    trainer = settings.get("trainer") or {}
-    if not isinstance(trainer, dict):
-        raise UserError(
-            f"{recipe.origin(('trainer',))}: trainer: expected settings such as max_steps, got {trainer!r}"
-        )
-    check.keys(trainer, ("trainer",), settings_of(Trainer), "the trainer")
-    if verb == "fit" and not trainer.get("default_root_dir"):
-        origin = recipe.origin(("trainer", "default_root_dir"))
-        raise UserError(
-            f"{origin}: trainer.default_root_dir is missing: name the folder that takes the run's output"
-        )
-    _refuse_missing_checkpoint(settings.get("ckpt_path"))
 
 
 def set_warnings(verb: str) -> None:
@@ -248,27 +243,6 @@ def write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-def _known_blocks(verb: str) -> dict[str, object]:
-    """The top level of a recipe: Lightning's blocks, what the verb takes, and what is only referred to."""
-    named = {name: Any for name in ("seed_everything", "trainer", *BLOCKS_FOR_REFERENCE)}
-    taken = {
-        name: Any for name in inspect.signature(getattr(Trainer, verb)).parameters if name in VERB_SETTINGS
-    }
-    return {**named, "model": LightningModule, "data": LightningDataModule, **taken}
-
-
-def _refuse_missing_checkpoint(path: object) -> None:
-    if (
-        isinstance(path, str)
-        and path not in CHECKPOINT_WORDS
-        and "://" not in path
-        and not Path(path).exists()
-    ):
-        raise UserError(
-            f"--ckpt_path {path}: there is no such file; give a checkpoint, or `last` for the newest one"
-        )
 
 
 def _explain(message: str, recipe: Recipe) -> str:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tests.builders import chat, model_directory, write_corpus
+
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
-
-from tests.builders import chat, model_directory, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def test_each_song_is_one_root_with_its_questions_and_only_answers_are_trained(c
         assert row.audio is not None
         assert len(row.audio) == 4
         assert [len(branches) - 1 for branches in row.tree.trees()] == [4] * 4
-        given = {c["id"]: c["answer"] for root in row.tree.roots() for c in row.examples[root]["custom"]["conversations"]}
+        given = {
+            c["id"]: c["answer"] for root in row.tree.roots() for c in row.examples[root]["custom"]["conversations"]
+        }
         for conversation, text in answers_of(row):
             assert text == given[conversation]
 
@@ -122,7 +124,10 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     [
         (lambda path: path.unlink(), "expected readable audio"),
         (lambda path: path.write_bytes(b"no audio"), "expected readable audio"),
-        (lambda path: soundfile.write(path, np.zeros(400), 16_000), "expected 10.00 s of audio, got|expected readable"),
+        (
+            lambda path: soundfile.write(path, np.zeros(400), 16_000),
+            "expected 10.00 s of audio, got|expected readable",
+        ),
     ],
 )
 def test_spoilt_audio_is_named(tmp_path: Path, spoil, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -88,9 +88,7 @@ def write_predictions(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def write_scalars(
-    folder: Path, scalars: Mapping[str, Iterable[tuple[int, float]]], wall_time: float = 1.0
-) -> None:
+def write_scalars(folder: Path, scalars: Mapping[str, Iterable[tuple[int, float]]], wall_time: float = 1.0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     writer = EventFileWriter(str(folder), filename_suffix=f".{wall_time}")
     for tag, points in scalars.items():
@@ -115,9 +113,7 @@ def write_stage(
     recipe = f"seed_everything: 7\nrun: {{corpus: {corpus}}}\ndata:\n  init_args:\n"
     recipe += f"    corpus: ${{run.corpus}}\n{noise}"
     (folder / "recipe.yaml").write_text(recipe)
-    write_scalars(
-        folder / "tensorboard" / "version_0", {"train/loss": [(0, 2.0), (1, 1.0)], "lr-Adam": [(0, 1e-3)]}
-    )
+    write_scalars(folder / "tensorboard" / "version_0", {"train/loss": [(0, 2.0), (1, 1.0)], "lr-Adam": [(0, 1e-3)]})
     if rows is not None:
         write_predictions(folder, rows)
     return folder
@@ -128,10 +124,7 @@ def write_corpus(
 ) -> Path:
     """A corpus folder of tones; cut ids are train-0, train-1 ... and clip-0, clip-1 ..."""
     for split, prefix, customs in (("train", "train", train), ("test", "clip", test)):
-        cuts = [
-            _tone_cut(folder, split, f"{prefix}-{number}", each, seconds)
-            for number, each in enumerate(customs)
-        ]
+        cuts = [_tone_cut(folder, split, f"{prefix}-{number}", each, seconds) for number, each in enumerate(customs)]
         CutSet.from_cuts(cuts).to_file(folder / f"cuts_{split}.jsonl.gz")
     (folder / "corpus.json").write_text(json.dumps({"seed": 3, "clips": 5}))
     vocabulary = {"fields": {"instruments": ["flute", "oboe", "violin", "drums"], "tempo": ["slow", "fast"]}}
@@ -146,9 +139,7 @@ def _tone_cut(folder: Path, split: str, name: str, known: Mapping[str, Any], sec
     soundfile.write(audio, 0.3 * np.sin(2 * math.pi * 440 * time) * np.minimum(1, time), SAMPLING_RATE)
     recording = Recording.from_file(audio, recording_id=name)
     recording.sources[0].source = str(audio.relative_to(folder))
-    conversations = [
-        each | {"id": f"{name}-{each['question_name']}-{each['form']}"} for each in known["conversations"]
-    ]
+    conversations = [each | {"id": f"{name}-{each['question_name']}-{each['form']}"} for each in known["conversations"]]
     cut = recording.to_cut()
     cut.id = name
     cut.custom = {**known, "conversations": conversations}

@@ -7,9 +7,7 @@ from music_flamingo.evaluation.curves import Curve, curve_svg, moving_average, r
 
 
 def test_scalars_are_read_key_quantities_first(tmp_path, builders):
-    builders.write_scalars(
-        tmp_path / "a", {"lr-Adam": [(0, 0.5)], "train/kl": [(3, 1.0)], "train/loss": [(1, 2.0)]}
-    )
+    builders.write_scalars(tmp_path / "a", {"lr-Adam": [(0, 0.5)], "train/kl": [(3, 1.0)], "train/loss": [(1, 2.0)]})
 
     curves = read_curves(tmp_path)
 

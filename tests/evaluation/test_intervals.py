@@ -39,16 +39,12 @@ def test_repeating_a_piece_does_not_make_the_interval_narrower() -> None:
 def test_equal_seeds_give_equal_intervals() -> None:
     values, pieces = [0.0, 1.0, 0.3, 0.9], "abcd"
     assert bootstrap_interval(values, pieces) == bootstrap_interval(values, pieces)
-    assert (
-        bootstrap_interval(values, pieces, Bootstrap(seed=1)).mean == bootstrap_interval(values, pieces).mean
-    )
+    assert bootstrap_interval(values, pieces, Bootstrap(seed=1)).mean == bootstrap_interval(values, pieces).mean
 
 
 def test_more_confidence_needs_more_room() -> None:
     values = [float(value) for value in range(20)]
-    wide, narrow = (
-        bootstrap_interval(values, range(20), Bootstrap(confidence=share)) for share in (0.99, 0.5)
-    )
+    wide, narrow = (bootstrap_interval(values, range(20), Bootstrap(confidence=share)) for share in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
 
 
@@ -61,9 +57,7 @@ def test_a_single_piece_has_no_interval() -> None:
 
 def test_a_constant_difference_is_certain_however_the_pieces_differ() -> None:
     baseline = [0.0, 0.2, 0.7, 0.4]
-    interval = paired_difference_interval(
-        [value + 0.25 for value in baseline], baseline, ["a", "a", "b", "c"]
-    )
+    interval = paired_difference_interval([value + 0.25 for value in baseline], baseline, ["a", "a", "b", "c"])
     assert interval.mean == pytest.approx(0.25)
     assert interval.low == pytest.approx(0.25)
     assert interval.high == pytest.approx(0.25)

@@ -146,10 +146,7 @@ def test_sound_stops_where_the_page_would_grow_too_large(render, builders, monke
 
 
 def test_a_bar_spans_its_interval(render, builders):
-    rows = [
-        builders.prediction(conversation=str(n), piece=str(n), cut=f"clip-{n}", correct=n > 0)
-        for n in range(2)
-    ]
+    rows = [builders.prediction(conversation=str(n), piece=str(n), cut=f"clip-{n}", correct=n > 0) for n in range(2)]
     page = Page(render(rows, clips=2))
 
     assert page.all("span", **{"class": "fill"})[0]["style"] == "width:50.0%"

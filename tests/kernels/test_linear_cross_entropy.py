@@ -1,6 +1,7 @@
 import torch
-from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from torch.nn.functional import cross_entropy
+
+from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 
 
 def test_chunks_give_the_cross_entropy_and_gradients_of_full_logits() -> None:
@@ -12,7 +13,9 @@ def test_chunks_give_the_cross_entropy_and_gradients_of_full_logits() -> None:
     expected = -cross_entropy(hidden @ weight.T, ids, reduction="none")
     torch.testing.assert_close(ours, expected)
     for got, want in zip(
-        torch.autograd.grad(ours.sum(), (hidden, weight)), torch.autograd.grad(expected.sum(), (hidden, weight)), strict=True
+        torch.autograd.grad(ours.sum(), (hidden, weight)),
+        torch.autograd.grad(expected.sum(), (hidden, weight)),
+        strict=True,
     ):
         torch.testing.assert_close(got, want)
     expected_entropy = torch.distributions.Categorical(logits=hidden @ weight.T).entropy()

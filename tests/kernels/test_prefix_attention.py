@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import Tensor
+
 from music_flamingo.batch import PrefixTree
 from music_flamingo.kernels.prefix_attention import prefix_attention
-from torch import Tensor
 
 LAYOUTS = [
     PrefixTree((5,), (-1,)),

@@ -66,9 +66,7 @@ class TestClippedObjective:
 
     def test_clips_higher_upwards(self) -> None:
         ratio = torch.tensor([1.25]).log()
-        objective, terms = clipped_objective(
-            ratio, torch.zeros(1), torch.ones(1), epsilon=0.2, epsilon_high=0.28
-        )
+        objective, terms = clipped_objective(ratio, torch.zeros(1), torch.ones(1), epsilon=0.2, epsilon_high=0.28)
         assert objective.item() == pytest.approx(1.25)
         assert terms.clipped_share.item() == 0.0
 
@@ -208,9 +206,7 @@ def test_kl_penalty_pulls_towards_the_reference() -> None:
 
 @pytest.mark.parametrize(("epsilon", "epsilon_high"), [(0.0, None), (1.0, None), (-0.1, None), (0.2, 0.0)])
 def test_an_empty_clipping_range_is_refused(epsilon: float, epsilon_high: float | None) -> None:
-    with pytest.raises(
-        UserError, match="GRPOLoss: epsilon must lie between 0 and 1 and epsilon_high above 0"
-    ):
+    with pytest.raises(UserError, match="GRPOLoss: epsilon must lie between 0 and 1 and epsilon_high above 0"):
         GRPOLoss(epsilon=epsilon, epsilon_high=epsilon_high)
 
 
@@ -223,12 +219,8 @@ def test_a_completion_length_of_zero_is_refused() -> None:
     ("old", "advantages", "index"), [((5,), (3,), (6,)), ((6,), (1, 3), (6,)), ((6,), (3,), (2, 3))]
 )
 def test_vectors_that_do_not_fit_are_refused(old, advantages, index) -> None:
-    with pytest.raises(
-        ValueError, match=r"expected vectors: logprobs, old_logprobs and sequence_index \(L,\)"
-    ):
-        GRPOLoss()(
-            torch.zeros(6), torch.zeros(old), torch.zeros(advantages), torch.zeros(index, dtype=torch.long)
-        )
+    with pytest.raises(ValueError, match=r"expected vectors: logprobs, old_logprobs and sequence_index \(L,\)"):
+        GRPOLoss()(torch.zeros(6), torch.zeros(old), torch.zeros(advantages), torch.zeros(index, dtype=torch.long))
 
 
 def test_a_recipe_names_the_loss() -> None:

@@ -3,14 +3,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.builders import (
+    ANSWERS,
+    QUESTIONS,
+    chat_text,
+    hf_model,
+    model_directory,
+    processor,
+    question_row,
+    song,
+    tiny_model,
+)
+from torch import Tensor
+from transformers import MusicFlamingoForConditionalGeneration
+
 from music_flamingo.batch import PackedBatch
 from music_flamingo.callbacks.hf_export import export
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
-from torch import Tensor
-from transformers import MusicFlamingoForConditionalGeneration
-
-from tests.builders import ANSWERS, QUESTIONS, chat_text, hf_model, model_directory, processor, question_row, song, tiny_model
 
 SONGS = [song(10.0, 0), song(23.4, 1), song(7.0, 2), song(38.0, 3)]  # one, three, one and four windows
 

@@ -13,9 +13,7 @@ def tagged(answer: str) -> str:
     return f"<think>a duet</think> Hence, the final answer is: <answer>{answer}</answer>"
 
 
-def score(
-    answer: str, truth: str, answer_type: str = "text", options: tuple[str, ...] = (), **settings
-) -> float:
+def score(answer: str, truth: str, answer_type: str = "text", options: tuple[str, ...] = (), **settings) -> float:
     reference = Reference("qa", "?", truth, answer_type, options)
     return AccuracyReward(**settings)(tagged(answer), reference)
 
@@ -198,9 +196,7 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_a_negative_tolerance_is_refused() -> None:
-    with pytest.raises(
-        UserError, match="bpm_tolerance and seconds_tolerance must be 0 or more, not -0.1 and 0.5"
-    ):
+    with pytest.raises(UserError, match="bpm_tolerance and seconds_tolerance must be 0 or more, not -0.1 and 0.5"):
         AccuracyReward(bpm_tolerance=-0.1)
 
 

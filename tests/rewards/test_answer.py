@@ -65,9 +65,7 @@ def test_a_number_is_digits_or_a_word(text: str, number: float | None) -> None:
     assert read_number(text) == number
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("4", 4), ("after 4.5 sec.", 4.5), ("2:03", 123), ("2:75", None)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("4", 4), ("after 4.5 sec.", 4.5), ("2:03", 123), ("2:75", None)])
 def test_a_time_is_in_seconds(text: str, seconds: float | None) -> None:
     assert read_seconds(text) == seconds
 

@@ -29,9 +29,7 @@ def test_spellings_of_the_same_answer_meet(text: str, normalised: str) -> None:
     assert normalise_text(text) == normalised
 
 
-@pytest.mark.parametrize(
-    "text", ["The C♯ maj.", "a the duet", "A flat", "3 / 4", "the an A", "-.-", "b - flat x"]
-)
+@pytest.mark.parametrize("text", ["The C♯ maj.", "a the duet", "A flat", "3 / 4", "the an A", "-.-", "b - flat x"])
 def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalise_text(normalise_text(text)) == normalise_text(text)
 

@@ -40,9 +40,7 @@ def instantiate(rewards: list[dict]) -> list[WeightedReward]:
 
 def test_a_recipe_names_rewards_and_weights(tmp_path) -> None:
     path = tmp_path / "vocabulary.json"
-    path.write_text(
-        json.dumps({"steps": {"drums": {"template": "with {value}", "values": ["drums", "no drums"]}}})
-    )
+    path.write_text(json.dumps({"steps": {"drums": {"template": "with {value}", "values": ["drums", "no drums"]}}}))
     steps = {"class_path": "music_flamingo.rewards.ThinkStepsReward", "init_args": {"vocabulary": str(path)}}
     accuracy = {"class_path": "AccuracyReward"}
     rewards = instantiate([{"reward": steps, "weight": 0.5}, {"reward": accuracy}])

@@ -140,14 +140,9 @@ def test_each_field_can_be_scored_on_its_own() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "completion", ["", "a reel", "<answer></answer>", "<answer>a</answer><answer>b</answer>"]
-)
+@pytest.mark.parametrize("completion", ["", "a reel", "<answer></answer>", "<answer>a</answer><answer>b</answer>"])
 def test_a_completion_without_a_caption_earns_nothing(completion: str) -> None:
-    assert (
-        StructuredThinkingReward(VOCABULARY)(completion, Reference("caption", "?", "x", metadata=METADATA))
-        == 0.0
-    )
+    assert StructuredThinkingReward(VOCABULARY)(completion, Reference("caption", "?", "x", metadata=METADATA)) == 0.0
 
 
 def test_questions_and_songs_without_metadata_are_not_its_business() -> None:
@@ -162,9 +157,7 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_a_complete_field_without_vocabulary_is_refused() -> None:
-    with pytest.raises(
-        UserError, match="complete_fields names mix_notes, but the vocabulary closes only genre"
-    ):
+    with pytest.raises(UserError, match="complete_fields names mix_notes, but the vocabulary closes only genre"):
         StructuredThinkingReward(VOCABULARY, complete_fields=["mix_notes"])
 
 
@@ -195,9 +188,7 @@ def test_no_caption_makes_it_raise_or_leave_its_range() -> None:
         assert score(" ".join(caption), METADATA, mode="paper") >= 0.0
 
 
-@pytest.mark.parametrize(
-    "unit", ["96 ", "1 and ", "a minor ", "flute ", "not a ", "\ufdfa", "1/", "tempo of ", ". "]
-)
+@pytest.mark.parametrize("unit", ["96 ", "1 and ", "a minor ", "flute ", "not a ", "\ufdfa", "1/", "tempo of ", ". "])
 @pytest.mark.parametrize("length", [15_000, 1_000_000])
 def test_long_captions_are_read_in_time(unit: str, length: int) -> None:
     caption = unit * (length // len(unit))

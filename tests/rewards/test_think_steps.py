@@ -26,9 +26,7 @@ TRUE_STEPS = "at 0 s the flute begins . at 4 s the violin joins last . a duet . 
 
 def score(think: str, observations: dict[str, str] = OBSERVED, **settings) -> float | None:
     completion = f"<think> {think} </think> <answer> flute </answer>"
-    reference = Reference(
-        "qa", "?", "flute", observations=observations, observation_seconds={"last_instrument": 3.9}
-    )
+    reference = Reference("qa", "?", "flute", observations=observations, observation_seconds={"last_instrument": 3.9})
     return ThinkStepsReward({"steps": STEPS}, **settings)(completion, reference)
 
 
@@ -74,9 +72,7 @@ def test_without_observations_it_abstains() -> None:
 
 def test_captions_are_scored_like_questions() -> None:
     reference = Reference("caption", "?", "a duet", observations={"texture": "duet"})
-    assert (
-        ThinkStepsReward({"steps": STEPS})("<think> a duet . </think> <answer> x </answer>", reference) == 1.0
-    )
+    assert ThinkStepsReward({"steps": STEPS})("<think> a duet . </think> <answer> x </answer>", reference) == 1.0
 
 
 def test_a_completion_without_thoughts_earns_nothing() -> None:

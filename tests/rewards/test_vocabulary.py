@@ -11,14 +11,10 @@ def test_a_path_and_its_content_read_alike(tmp_path) -> None:
     content = {"fields": {"genre": ["reel"]}}
     path = tmp_path / "vocabulary.json"
     path.write_text(json.dumps(content))
-    assert (
-        read_vocabulary(path, "fields", "x") == read_vocabulary(content, "fields", "x") == {"genre": ["reel"]}
-    )
+    assert read_vocabulary(path, "fields", "x") == read_vocabulary(content, "fields", "x") == {"genre": ["reel"]}
 
 
-@pytest.mark.parametrize(
-    ("reward", "key"), [(StructuredThinkingReward, "fields"), (ThinkStepsReward, "steps")]
-)
+@pytest.mark.parametrize(("reward", "key"), [(StructuredThinkingReward, "fields"), (ThinkStepsReward, "steps")])
 class TestARewardRefuses:
     def test_a_missing_file(self, reward, key, tmp_path) -> None:
         with pytest.raises(UserError, match=rf"{reward.__name__}: cannot read the vocabulary .*nowhere.json"):

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from tests.builders import ANSWERS, QUESTIONS, chat, question_row, song, tiny_model
+
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs, with_completions, without_answers
-
-from tests.builders import ANSWERS, QUESTIONS, chat, question_row, song, tiny_model
 
 SONGS = [song(10.0, 0), song(15.0, 1), song(34.0, 2)]  # one, two and four windows
 
@@ -40,7 +40,10 @@ def test_sampled_logprobs_equal_the_trainers_on_a_row_of_completions() -> None:
 
 
 def test_all_completions_of_a_group_hear_the_same_audio() -> None:
-    """`generate(num_return_sequences=5)` repeats audio per window: from the second window on rows would hear other songs."""
+    """`generate(num_return_sequences=5)` repeats audio per window.
+
+    From the second window on rows would hear other songs.
+    """
     model, row = tiny_model(), question_row(SONGS, QUESTIONS[:1], answers=None)
     with torch.no_grad():
         audio = model.encode_audio(row.audio)
@@ -56,7 +59,12 @@ def test_sampling_is_repeated_by_its_seed() -> None:
     model, row = tiny_model(), question_row(SONGS[:1], answers=None)
     drawn = [
         SharedEngine().sample(
-            model, row, model.encode_audio(row.audio), SamplingParameters(6), chat().end_of_turn, torch.Generator().manual_seed(s)
+            model,
+            row,
+            model.encode_audio(row.audio),
+            SamplingParameters(6),
+            chat().end_of_turn,
+            torch.Generator().manual_seed(s),
         )
         for s in (3, 3, 4)
     ]

@@ -16,21 +16,32 @@ def load_waveform(cut: Cut, sampling_rate: int) -> npt.NDArray[np.float32]:
     """(S,) float32 mono samples of a cut at `sampling_rate`, channels averaged.
 
     Raises:
-        UserError: the audio is missing, unreadable, shorter than its manifest says, empty, or holds NaN or infinite samples.
+        UserError: the audio is missing, unreadable, shorter than its manifest says, empty, or holds NaN or infinite
+            samples.
     """
     source = _source_of(cut)
     try:
         samples = cut.resample(sampling_rate).load_audio()
-    except (AudioLoadingError, DurationMismatchError, soundfile.LibsndfileError, OSError, ValueError) as error:
-        raise UserError(f"{source}: expected readable audio, got {_first_line(error)}: repair or remove the file") from error
-    waveform = np.asarray(samples, dtype=np.float32).mean(axis=0, dtype=np.float32)
+    except (
+        AudioLoadingError,
+        DurationMismatchError,
+        soundfile.LibsndfileError,
+        OSError,
+        ValueError,
+    ) as error:
+        raise UserError(
+            f"{source}: expected readable audio, got {_first_line(error)}: repair or remove the file"
+        ) from error
+    waveform: npt.NDArray[np.float32] = np.asarray(samples, dtype=np.float32).mean(axis=0, dtype=np.float32)
     if not waveform.size:
         raise UserError(f"{source}: expected audio, got 0 samples: remove the file from the corpus")
     if not np.isfinite(waveform).all():
         raise UserError(f"{source}: expected finite samples, got NaN or infinity: repair or remove the file")
     expected = round(cut.duration * sampling_rate)
     if len(waveform) < expected - sampling_rate // 20:
-        raise UserError(f"{source}: expected {cut.duration:.2f} s of audio, got {len(waveform) / sampling_rate:.2f} s: cut short?")
+        raise UserError(
+            f"{source}: expected {cut.duration:.2f} s of audio, got {len(waveform) / sampling_rate:.2f} s: cut short?"
+        )
     return waveform
 
 
@@ -45,7 +56,9 @@ def song_cut(song: Path) -> Cut:
     try:
         recording = Recording.from_file(song)
     except (AudioLoadingError, soundfile.LibsndfileError, OSError, ValueError, AssertionError) as error:
-        raise UserError(f"{song}: expected wav, flac, mp3, ogg or opus, got {_first_line(error)}: convert or replace it") from error
+        raise UserError(
+            f"{song}: expected wav, flac, mp3, ogg or opus, got {_first_line(error)}: convert or replace it"
+        ) from error
     if recording.num_samples < 1:
         raise UserError(f"{song}: expected audio, got 0 samples: replace the file")
     return recording.to_cut()

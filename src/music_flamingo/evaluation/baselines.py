@@ -93,9 +93,7 @@ def exact_agreement() -> Agrees:
     return agrees
 
 
-def baselines(
-    train: Iterable[AskedQuestion], test: Sequence[AskedQuestion], agrees: Agrees | None = None
-) -> Baselines:
+def baselines(train: Iterable[AskedQuestion], test: Sequence[AskedQuestion], agrees: Agrees | None = None) -> Baselines:
     """Score both guessers on the held-out questions of one name.
 
     Args:
@@ -111,9 +109,7 @@ def baselines(
     # The majority may not even read the claim it is asked to confirm.
     unread = [replace(question, claim=None) for question in learned]
     majority = _Guesser(unread, None, agrees).score([replace(question, claim=None) for question in test])
-    scores = {
-        name: _Guesser(learned, name, agrees).score(test) for name in _others(test[0].question_name, learned)
-    }
+    scores = {name: _Guesser(learned, name, agrees).score(test) for name in _others(test[0].question_name, learned)}
     best = max(scores, key=lambda name: scores[name], default=None)
     return Baselines(majority, None if best is None else scores[best], best)
 
@@ -143,9 +139,7 @@ class _Guesser:
 
     def score(self, test: Sequence[AskedQuestion]) -> float:
         """Share of questions guessed right."""
-        right = [
-            self.agrees(self._guess(question), question.answer, question.answer_type) for question in test
-        ]
+        right = [self.agrees(self._guess(question), question.answer, question.answer_type) for question in test]
         return sum(right) / len(right)
 
     def _key(self, question: AskedQuestion) -> tuple[str, str | None, str | None]:

@@ -37,9 +37,7 @@ class CorpusFolder:
     @cached_property
     def test_questions(self) -> dict[str, AskedQuestion]:
         """Questions of the held-out split by conversation id."""
-        questions = (
-            question for cut in self.test_cuts.values() for question in asked_questions(cut.custom or {})
-        )
+        questions = (question for cut in self.test_cuts.values() for question in asked_questions(cut.custom or {}))
         return {question.conversation: question for question in questions}
 
     def observed(self, cut_id: str) -> dict[str, str]:

@@ -156,12 +156,8 @@ def _axes(low: float, high: float) -> Markup:
         ((low + high) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2),
         (low, _HEIGHT - _BOTTOM),
     ):
-        lines += Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-            _LEFT, _WIDTH - _RIGHT, y, y
-        )
-        lines += Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
-            _LEFT - 5, y + 4, f"{value:.3g}"
-        )
+        lines += Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _WIDTH - _RIGHT, y, y)
+        lines += Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(_LEFT - 5, y + 4, f"{value:.3g}")
     return lines
 
 

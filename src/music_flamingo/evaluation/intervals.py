@@ -127,9 +127,7 @@ def _sums_by_piece(
     return sums, np.bincount(index).astype(np.int64)
 
 
-def _resampled_means(
-    sums: NDArray[np.float64], counts: NDArray[np.int64], bootstrap: Bootstrap
-) -> Iterator[float]:
+def _resampled_means(sums: NDArray[np.float64], counts: NDArray[np.int64], bootstrap: Bootstrap) -> Iterator[float]:
     rng = np.random.default_rng(bootstrap.seed)
     for _ in range(bootstrap.num_resamples):
         drawn = rng.integers(len(sums), size=len(sums))

@@ -86,13 +86,8 @@ class Prediction:
             raise UserError(f"{where}: field {missing[0]!r} is missing; write the predictions again")
         for name, expected in _TYPES.items():
             if not isinstance(row[name], expected):
-                raise UserError(
-                    f"{where}: field {name!r} cannot be {row[name]!r}; write the predictions again"
-                )
-        if not all(
-            isinstance(step, dict) and {"field", "value", "true"} <= step.keys()
-            for step in row["steps"] or ()
-        ):
+                raise UserError(f"{where}: field {name!r} cannot be {row[name]!r}; write the predictions again")
+        if not all(isinstance(step, dict) and {"field", "value", "true"} <= step.keys() for step in row["steps"] or ()):
             raise UserError(f"{where}: a step needs field, value and true; write the predictions again")
         return cls(**{name: _finite(row[name]) for name in names})
 
@@ -120,9 +115,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
             f"{where}: expected a JSON object, got {line.strip()[:60]!r}; mend or delete the line"
         ) from error
     if not isinstance(row, dict):
-        raise UserError(
-            f"{where}: expected a JSON object, got {line.strip()[:60]!r}; mend or delete the line"
-        )
+        raise UserError(f"{where}: expected a JSON object, got {line.strip()[:60]!r}; mend or delete the line")
     return row
 
 

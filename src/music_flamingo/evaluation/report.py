@@ -154,17 +154,13 @@ def _reward(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
     if summary is None:
         return None
     names = scores.reward_names(predictions)
-    return summary | {
-        "by_reward": {name: scores.mean(predictions, scores.named_reward(name)) for name in names}
-    }
+    return summary | {"by_reward": {name: scores.mean(predictions, scores.named_reward(name)) for name in names}}
 
 
 def _differences(compared: dict[str, list[Prediction]], decoding: scores.Decoding) -> dict[str, Any]:
     after = decoding.select(compared["after"])
     return {
-        f"after_minus_{name}": scores.paired_difference(
-            after, decoding.select(compared[name]), scores.total_reward
-        )
+        f"after_minus_{name}": scores.paired_difference(after, decoding.select(compared[name]), scores.total_reward)
         for name in ("before", "control")
     }
 
@@ -195,9 +191,7 @@ def _behaviour(run: RunFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
     values = {value for found in corpus.fields.values() for value in found} if corpus else set()
     observed = corpus.observed if corpus else lambda _cut: {}
     return {
-        "format_share": {
-            name: scores.mean(each, scores.named_reward("format")) for name, each in rows.items()
-        },
+        "format_share": {name: scores.mean(each, scores.named_reward("format")) for name, each in rows.items()},
         "false_step_share": {name: scores.false_step_share(each) for name, each in rows.items()},
         "step_coverage": {name: scores.step_coverage(each, observed) for name, each in rows.items()},
         "repeated_value_share": _repeated_values(rows, values),

@@ -40,9 +40,7 @@ def render_page(report: Mapping[str, Any], run: RunFolder, corpus: CorpusFolder 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        share=_share, interval=_interval, signed=_signed, duration=_duration, seconds=_seconds
-    )
+    environment.filters.update(share=_share, interval=_interval, signed=_signed, duration=_duration, seconds=_seconds)
     return environment.get_template("report.html.j2").render(
         report=report,
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -74,9 +72,7 @@ def _clip(cut_id: str, corpus: CorpusFolder | None, clips: dict[str, Clip | None
     return clips[cut_id]
 
 
-def _card(
-    sample: Sample, clip: Clip | None, rows: Iterable[Prediction], corpus: CorpusFolder | None
-) -> dict[str, Any]:
+def _card(sample: Sample, clip: Clip | None, rows: Iterable[Prediction], corpus: CorpusFolder | None) -> dict[str, Any]:
     shown = sample.prediction
     stated = {step["field"] for step in shown.steps or ()}
     observed = corpus.observed(shown.cut) if corpus and shown.mode == "think" else {}

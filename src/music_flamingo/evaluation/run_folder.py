@@ -48,9 +48,7 @@ class StageFolder:
             value = OmegaConf.select(self.recipe, key)
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{self.name}/recipe.yaml: {key} cannot be resolved ({reason}); mend the recipe"
-            ) from error
+            raise UserError(f"{self.name}/recipe.yaml: {key} cannot be resolved ({reason}); mend the recipe") from error
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -144,9 +142,7 @@ def _missing(folder: Path, stages: dict[str, StageFolder]) -> list[str]:
     for name, stage in stages.items():
         if not stage.predictions and name != _WITHOUT_PREDICTIONS:
             absent.append(f"{name}/predictions.jsonl")
-        absent += [
-            f"{name}/{file}" for file in ("stage.json", "recipe.yaml") if not (folder / name / file).is_file()
-        ]
+        absent += [f"{name}/{file}" for file in ("stage.json", "recipe.yaml") if not (folder / name / file).is_file()]
         if not stage.curves:
             absent.append(f"training curves in {name}/tensorboard/")
     return absent

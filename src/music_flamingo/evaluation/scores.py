@@ -146,15 +146,11 @@ def reward_names(predictions: Iterable[Prediction]) -> list[str]:
 
 def false_step_share(predictions: Iterable[Prediction]) -> float | None:
     """False steps among all checked steps; None when no step was checked."""
-    verdicts = [
-        step["true"] for each in predictions for step in each.steps or () if step.get("true") is not None
-    ]
+    verdicts = [step["true"] for each in predictions for step in each.steps or () if step.get("true") is not None]
     return verdicts.count(False) / len(verdicts) if verdicts else None
 
 
-def step_coverage(
-    predictions: Iterable[Prediction], observed: Callable[[str], Mapping[str, str]]
-) -> float | None:
+def step_coverage(predictions: Iterable[Prediction], observed: Callable[[str], Mapping[str, str]]) -> float | None:
     """True fields stated among all fields that could be noted; a field stated twice counts once.
 
     Only completions that were made with thinking count.
@@ -190,9 +186,7 @@ def repeated_value_share(captions: Iterable[str], values: Iterable[str]) -> floa
     return sum(count.total() - len(count) for count in counts) / mentions if mentions else None
 
 
-def systematic_accuracy(
-    predictions: Iterable[Prediction], mislabelled: Iterable[str]
-) -> dict[str, Any] | None:
+def systematic_accuracy(predictions: Iterable[Prediction], mislabelled: Iterable[str]) -> dict[str, Any] | None:
     """Accuracy where the truth is an instrument the training labels systematically called another name."""
     names = {name.lower() for name in mislabelled}
     return accuracy(each for each in predictions if each.truth.lower() in names)

@@ -75,17 +75,13 @@ def _verdict(parsed: ParsedCompletion, reference: Reference, accuracy: AccuracyR
     return accuracy.judge(parsed.answer, reference) if reference.task == "qa" else None
 
 
-def _scores(
-    completion: str, reference: Reference, rewards: Sequence[WeightedReward]
-) -> dict[str, float | None]:
+def _scores(completion: str, reference: Reference, rewards: Sequence[WeightedReward]) -> dict[str, float | None]:
     return {each.reward.name: each.reward(completion, reference) for each in rewards}
 
 
 def _direct_scores(verdict: Verdict | None, rewards: Sequence[WeightedReward]) -> dict[str, float | None]:
     correct = float(verdict.correct) if verdict else None
-    return {
-        each.reward.name: correct if isinstance(each.reward, AccuracyReward) else None for each in rewards
-    }
+    return {each.reward.name: correct if isinstance(each.reward, AccuracyReward) else None for each in rewards}
 
 
 def _why(parsed: ParsedCompletion, verdict: Verdict | None, scores: Mapping[str, float | None]) -> str:
@@ -106,7 +102,4 @@ def _judged_steps(
         return []
     steps = parse_steps(think, vocabulary["steps"])
     judged = judge_steps(steps, reference.observations, reference.observation_seconds, seconds_tolerance)
-    return [
-        {"field": step.field, "value": step.value, "true": is_true, "raw": step.raw}
-        for step, is_true in judged
-    ]
+    return [{"field": step.field, "value": step.value, "true": is_true, "raw": step.raw} for step, is_true in judged]

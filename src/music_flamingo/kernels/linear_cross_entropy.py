@@ -11,7 +11,12 @@ DEFAULT_CHUNK_ROWS = 2048
 
 
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, token_ids: Tensor, *, temperature: float = 1.0, chunk_rows: int = DEFAULT_CHUNK_ROWS
+    hidden: Tensor,
+    weight: Tensor,
+    token_ids: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each prediction.
 

@@ -1,8 +1,8 @@
 """Attention over a prefix tree: each token sees its own segment causally and all of its ancestor segments.
 
-`prefix_attention` is the plain-torch reference and the CPU path. It never builds an N x N mask: per root, the descendants'
-scores against the root, against the segments between and against themselves are computed apart and share one softmax, so
-the keys and values of a song are read once for all that is said about it.
+`prefix_attention` is the plain-torch reference and the CPU path. It never builds an N x N mask: per root, the
+descendants' scores against the root, against the segments between and against themselves are computed apart and share
+one softmax, so the keys and values of a song are read once for all that is said about it.
 """
 
 from dataclasses import dataclass
@@ -30,19 +30,23 @@ def prefix_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
     """
     groups = query.shape[0] // key.shape[0]
     key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
+    sizes = [size for segments in tree.trees() for size in (tree.lengths[segments[0]], _tokens_below(tree, segments))]
+    # Split, not sliced: the backward of N slices would fill and add N whole rows of zeros.
+    parts = iter(zip(query.split(sizes, 1), key.split(sizes, 1), value.split(sizes, 1), strict=True))
     outputs = []
-    starts = tree.starts
     for segments in tree.trees():
-        first, last = segments[0], segments[-1]
-        root = tree.slice_of(first)
-        outputs.append(_causal(query[:, root], key[:, root], value[:, root], scaling))
-        if last > first:
-            rest = slice(root.stop, starts[last] + tree.lengths[last])
+        root, below = next(parts), next(parts)
+        outputs.append(_causal(*root, scaling))
+        if len(segments) > 1:
+            first = segments[0]
             parents = tuple(max(tree.parents[s] - first - 1, -1) for s in segments[1:])
             layout = _descendant_layout(tuple(tree.lengths[s] for s in segments[1:]), parents, query.device)
-            prefix = _Prefix(key[:, root], value[:, root])
-            outputs.append(_descendants(query[:, rest], key[:, rest], value[:, rest], prefix, layout, scaling))
+            outputs.append(_descendants(*below, _Prefix(root[1], root[2]), layout, scaling))
     return torch.cat(outputs, dim=1)
+
+
+def _tokens_below(tree: PrefixTree, segments: range) -> int:
+    return sum(tree.lengths[s] for s in segments[1:])
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
@@ -59,7 +63,10 @@ class _Prefix:
 
 @dataclass(frozen=True)
 class _Level:
-    """Which segment each segment sees at one depth below the root, (s,), and which of its L keys are hidden, (s, L, L)."""
+    """Which segment each segment sees at one depth below the root, and which of its keys are hidden.
+
+    `ancestors` is (s,), `hidden` (s, L, L).
+    """
 
     ancestors: Tensor
     hidden: Tensor
@@ -69,8 +76,8 @@ class _Level:
 class _Layout:
     """Where the n tokens below a root stand in a grid of s segments by L, the longest.
 
-    `tokens` (s, L) names the token of each cell (the last of the segment, again, in the padding), `cells` (n,) the cell of each
-    token in the flattened grid.
+    `tokens` (s, L) names the token of each cell (the last of the segment, again, in the padding), `cells` (n,) the cell
+    of each token in the flattened grid.
     """
 
     tokens: Tensor
@@ -109,7 +116,7 @@ def _descendants(query: Tensor, key: Tensor, value: Tensor, prefix: _Prefix, lay
     widths = [s.shape[-1] for s in scores]
     weights = torch.cat(scores, -1).softmax(-1, dtype=torch.float32).to(query.dtype).split(widths, -1)
 
-    output = (weights[0].flatten(1, 2) @ prefix.value).unflatten(1, layout.tokens.shape)
+    output: Tensor = (weights[0].flatten(1, 2) @ prefix.value).unflatten(1, layout.tokens.shape)
     for weight, level in zip(weights[1:], layout.levels, strict=True):
         output = output + weight @ grid_value[:, level.ancestors]
     return output.reshape(heads, -1, width)[:, layout.cells]

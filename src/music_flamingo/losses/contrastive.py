@@ -24,9 +24,7 @@ def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float 
     Source: Audio Flamingo 2 (arXiv:2503.03983) section 3.1, with M = 1 and N = 0.
     """
     if audio.dim() != 2 or audio.shape != text.shape:  # noqa: PLR2004
-        raise ValueError(
-            f"expected audio and text (B, D) alike, got {tuple(audio.shape)}, {tuple(text.shape)}"
-        )
+        raise ValueError(f"expected audio and text (B, D) alike, got {tuple(audio.shape)}, {tuple(text.shape)}")
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
     similarity = normalize(audio.float(), dim=-1) @ normalize(text.float(), dim=-1).T

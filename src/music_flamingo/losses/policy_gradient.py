@@ -223,9 +223,7 @@ class DrGRPOLoss(PolicyLoss):
         """Check the length."""
         super().__post_init__()
         if self.max_completion_length < 1:
-            raise UserError(
-                f"DrGRPOLoss: max_completion_length must be 1 or more, not {self.max_completion_length}"
-            )
+            raise UserError(f"DrGRPOLoss: max_completion_length must be 1 or more, not {self.max_completion_length}")
 
     def average(self, values: Tensor, sequence_index: Tensor, num_sequences: int) -> Tensor:
         """Sum over `num_sequences * max_completion_length`."""

@@ -1,13 +1,12 @@
 """How transformers' language models attend when their input is a packed row.
 
-transformers hands unknown keyword arguments of `forward` down to the attention function, so the layout of a row reaches every
-layer of an unmodified model as `attend=...`. The mask function is registered too: without it no mask decision would reach
-a custom attention, and transformers' own causal mask would be built for a row it does not fit.
+transformers hands unknown keyword arguments of `forward` down to the attention function, so the layout of a row reaches
+every layer of an unmodified model as `attend=...`. The mask function is registered too: without it no mask decision
+would reach a custom attention, and transformers' own causal mask would be built for a row it does not fit.
 """
 
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -44,7 +43,7 @@ def _attention(
     attend: Attend | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: tensors are (1, H, N, D), the result (1, N, H, D)."""
+    """Transformers' attention interface: tensors are (1, H, N, D), the result (1, N, H, D)."""
     if attend is None or attention_mask is not None or query.shape[0] != 1:
         raise RuntimeError("prefix-tree attention takes one packed row, no attention mask and an `attend` argument")
     output = attend(int(module.layer_idx), query[0], key[0], value[0], scaling)  # type: ignore[arg-type]

@@ -35,7 +35,11 @@ class AudioFrontend:
         if len(chunks) > 1 and len(chunks[-1]) < 4 * self.feature_extractor.hop_length:
             chunks.pop()  # a rest too short for an embedding
         extracted = self.feature_extractor(
-            chunks, sampling_rate=self.sampling_rate, return_attention_mask=True, return_tensors="pt", padding="max_length"
+            chunks,
+            sampling_rate=self.sampling_rate,
+            return_attention_mask=True,
+            return_tensors="pt",
+            padding="max_length",
         )
         return AudioWindows(
             extracted["input_features"], extracted["attention_mask"].sum(-1).long(), torch.arange(len(chunks))

@@ -1,7 +1,7 @@
 """From a song and what is said about it to token ids, with the processor's own chat template.
 
-The template writes the audio before the question, so the text up to and including the audio is the same for every question on
-a song: it becomes the root segment, and each question with its answer a branch.
+The template writes the audio before the question, so the text up to and including the audio is the same for every
+question on a song: it becomes the root segment, and each question with its answer a branch.
 """
 
 from pathlib import Path
@@ -50,7 +50,8 @@ class ConversationFormat:
         """
         if self.processor.audio_token in question:
             raise UserError(
-                f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: remove it"
+                f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: "
+                "remove it"
             )
         return self.encode(self._around_audio(f"{question} {THINK_SUFFIX}" if think else question)[1])
 
@@ -66,9 +67,7 @@ class ConversationFormat:
         return cast(str, self.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 
     def _around_audio(self, text: str) -> tuple[str, str]:
-        content = [{"type": "audio"}, {"type": "text", "text": text}]
-        rendered = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        before, after = cast(str, rendered).split(self.processor.audio_token, 1)
+        message: dict[str, Any] = {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": text}]}
+        rendered = self.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+        before, after = rendered.split(self.processor.audio_token, 1)
         return before, after

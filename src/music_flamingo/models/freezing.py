@@ -24,7 +24,10 @@ def freeze_parameters(module: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def evaluate_frozen_modules(module: nn.Module) -> None:
-    """Put modules without a trainable parameter in evaluation mode: no dropout, no moving statistics in what is frozen."""
+    """Put modules without a trainable parameter in evaluation mode.
+
+    No dropout, no moving statistics in what is frozen.
+    """
     for child in module.modules():
         parameters = list(child.parameters())
         if parameters and not any(p.requires_grad for p in parameters):

@@ -61,7 +61,7 @@ class MusicFlamingo(nn.Module):
         hidden = self._embed_time(hidden, windows.indices)
         real = torch.arange(hidden.shape[1], device=hidden.device) < audio_token_lengths(windows.lengths)[:, None]
         self.windows_encoded += len(windows)
-        return cast(Tensor, hidden[real])
+        return hidden[real]
 
     def project(self, features: Tensor) -> Tensor:
         """(A, D) encoder outputs -> (A, D') audio embeddings of the language model's width."""

@@ -33,8 +33,8 @@ CHAT_TEMPLATE = (
 """ChatML with the audio before the text, as Music Flamingo's own template writes it."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # About 0.7 million parameters; windows of 10 s, so that a ten-second clip costs no padding. At a width of 96 the usual
-    # standard deviation of 0.02 would leave the convolutions' output far smaller than the positions added to it.
+    # About 0.7 million parameters; windows of 10 s, so that a ten-second clip costs no padding. At a width of 96 the
+    # usual standard deviation of 0.02 would leave the convolutions' output far smaller than the positions added to it.
     "tiny": {
         "window_seconds": 10,
         "vocabulary": 1024,
@@ -63,29 +63,32 @@ def build_config(preset: str, processor: MusicFlamingoProcessor) -> MusicFlaming
     size = PRESETS[preset]
     tokenizer = processor.tokenizer
     frames = 100 * size["window_seconds"]
+    special_ids: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     return MusicFlamingoConfig(
-        audio_config={"model_type": "audioflamingo3_encoder", "max_source_positions": frames // 2, **size["audio"]},
+        audio_config={
+            "model_type": "audioflamingo3_encoder",
+            "max_source_positions": frames // 2,
+            **size["audio"],
+        },
         text_config={
             "model_type": "qwen2",
             "vocab_size": len(tokenizer),
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
+            **special_ids,
             "bos_token_id": None,
             **size["text"],
         },
         audio_token_id=processor.audio_token_id,
         audio_bos_token_id=processor.audio_bos_token_id,
         audio_eos_token_id=processor.audio_eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special_ids,
     )
 
 
 def build_network(config: MusicFlamingoConfig) -> MusicFlamingoForConditionalGeneration:
     """Random weights, but Whisper's sinusoids as encoder positions.
 
-    They are frozen, and transformers 5.23 fills them with small noise when AudioFlamingo3's encoder is not loaded from a checkpoint:
-    an encoder that cannot tell early from late.
+    They are frozen, and transformers 5.23 fills them with small noise when AudioFlamingo3's encoder is not loaded from
+    a checkpoint: an encoder that cannot tell early from late.
     """
     network = MusicFlamingoForConditionalGeneration(config)
     positions = network.model.audio_tower.embed_positions.weight
@@ -126,5 +129,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in THINK_TOKENS])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
     )

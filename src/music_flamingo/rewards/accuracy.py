@@ -97,9 +97,7 @@ class AccuracyReward(Reward):
             return Verdict(False, f"answer of {len(answer)} characters, truth {reference.answer}")
         if not normalise_text(answer):
             return Verdict(False, f"empty answer, truth {reference.answer}")
-        return Verdict(
-            self._is_correct(answer, reference), f"said {_shortened(answer)}, truth {reference.answer}"
-        )
+        return Verdict(self._is_correct(answer, reference), f"said {_shortened(answer)}, truth {reference.answer}")
 
     def _is_correct(self, answer: str, reference: Reference) -> bool:
         if self.mode == "paper":

@@ -42,9 +42,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
-            raise UserError(
-                f"task must be qa or caption, not {self.task!r} (question: {self.question[:80]!r})"
-            )
+            raise UserError(f"task must be qa or caption, not {self.task!r} (question: {self.question[:80]!r})")
         if self.answer_type not in ANSWER_TYPES:
             raise UserError(
                 f"answer_type must be one of {', '.join(ANSWER_TYPES)}, not {self.answer_type!r} "
@@ -72,9 +70,7 @@ class Reference:
         missing = [name for name in ("task", "question", "answer") if name not in conversation]
         if missing:
             name = conversation.get("id", "without id")
-            raise UserError(
-                f"conversation {name}: {', '.join(missing)} missing, add to the cut's conversations"
-            )
+            raise UserError(f"conversation {name}: {', '.join(missing)} missing, add to the cut's conversations")
         observations = list(custom.get("observations") or ())
         return cls(
             task=conversation["task"],
@@ -85,8 +81,6 @@ class Reference:
             metadata=dict(custom.get("metadata") or {}),
             observations={entry["field"]: entry["value"] for entry in observations},
             observation_seconds={
-                entry["field"]: float(entry["start"])
-                for entry in observations
-                if entry.get("start") is not None
+                entry["field"]: float(entry["start"]) for entry in observations if entry.get("start") is not None
             },
         )

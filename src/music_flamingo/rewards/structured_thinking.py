@@ -79,8 +79,7 @@ class StructuredThinkingReward(Reward):
         self.complete_fields = tuple(complete_fields)
         fields = read_vocabulary(vocabulary, "fields", "StructuredThinkingReward")
         self._closed = {
-            _field_name(field): [normalise_text(str(value)) for value in values]
-            for field, values in fields.items()
+            _field_name(field): [normalise_text(str(value)) for value in values] for field, values in fields.items()
         }
         unknown = [field for field in self.complete_fields if field not in self._closed]
         if unknown:
@@ -113,9 +112,7 @@ class StructuredThinkingReward(Reward):
         read = _read_caption(caption)
         if read is None:
             return dict.fromkeys(metadata, 0.0)
-        return {
-            field: self._field_score(_field_name(field), value, read)[0] for field, value in metadata.items()
-        }
+        return {field: self._field_score(_field_name(field), value, read)[0] for field, value in metadata.items()}
 
     def _field_score(self, field: str, value: str, caption: _Caption) -> tuple[float, float]:
         """Score and weight of one field."""
@@ -183,10 +180,5 @@ def _free_text_score(value: str, caption: _Caption) -> float:
 
 
 def _literal_score(caption: _Caption, metadata: Mapping[str, str]) -> float:
-    words = [
-        word
-        for value in metadata.values()
-        for item in _ITEM_BORDER.split(value)
-        for word in fold(item).split()
-    ]
+    words = [word for value in metadata.values() for item in _ITEM_BORDER.split(value) for word in fold(item).split()]
     return sum(word in caption.folded for word in words) / len(metadata)

@@ -80,9 +80,7 @@ def parse_steps(text: str, templates: Mapping[str, Mapping[str, Any]] | Sequence
     Raises:
         UserError: see `read_templates`.
     """
-    return list(
-        _iterate_steps(text, read_templates(templates) if isinstance(templates, Mapping) else templates)
-    )
+    return list(_iterate_steps(text, read_templates(templates) if isinstance(templates, Mapping) else templates))
 
 
 def judge_steps(
@@ -133,9 +131,7 @@ class ThinkStepsReward(Reward):
 
     def __init__(self, vocabulary: Vocabulary, seconds_tolerance: float | None = None) -> None:
         if seconds_tolerance is not None and seconds_tolerance < 0:
-            raise UserError(
-                f"ThinkStepsReward: seconds_tolerance must be 0 or more, or null, not {seconds_tolerance}"
-            )
+            raise UserError(f"ThinkStepsReward: seconds_tolerance must be 0 or more, or null, not {seconds_tolerance}")
         self.seconds_tolerance = seconds_tolerance
         self._templates = read_templates(read_vocabulary(vocabulary, "steps", "ThinkStepsReward"))
 
@@ -150,9 +146,7 @@ class ThinkStepsReward(Reward):
         # At most `num_observed` statements can be true: past twice as many the score is 0, and reading can
         # stop.
         steps = list(islice(_iterate_steps(think, self._templates), 2 * num_observed))
-        judged = judge_steps(
-            steps, reference.observations, reference.observation_seconds, self.seconds_tolerance
-        )
+        judged = judge_steps(steps, reference.observations, reference.observation_seconds, self.seconds_tolerance)
         return max(0, _points(judged)) / num_observed
 
 
@@ -192,11 +186,7 @@ def _read_template(field: str, step: Mapping[str, Any]) -> StepTemplate:
     by_surface = dict(values) if isinstance(values, Mapping) else {value: value for value in values}
     by_surface = {fold(surface): value for surface, value in by_surface.items()}
     choice = "|".join(re.escape(surface) for surface in sorted(by_surface, key=len, reverse=True))
-    pattern = (
-        re.escape(fold(template))
-        .replace(r"\{value\}", f"(?P<value>{choice})")
-        .replace(r"\{seconds\}", _SECONDS)
-    )
+    pattern = re.escape(fold(template)).replace(r"\{value\}", f"(?P<value>{choice})").replace(r"\{seconds\}", _SECONDS)
     return StepTemplate(field, re.compile(pattern), by_surface)
 
 

@@ -41,6 +41,4 @@ def _load(path: Path, owner: str) -> Any:
             f"{owner}: cannot read the vocabulary {path}: {error.strerror}; make the corpus first"
         ) from error
     except ValueError as error:
-        raise UserError(
-            f"{owner}: the vocabulary {path} is not JSON: {error}; make the corpus again"
-        ) from error
+        raise UserError(f"{owner}: the vocabulary {path} is not JSON: {error}; make the corpus again") from error

@@ -1,7 +1,11 @@
-"""Rollouts by transformers' own `generate`, one copy of prompt and audio per completion: slow, and the oracle of the others."""
+"""Rollouts by transformers' own `generate`, one copy of prompt and audio per completion.
+
+Slow, and the oracle of the others.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +30,10 @@ class HFEngine:
         end_of_turn: int,
         generator: torch.Generator | None = None,
     ) -> list[Completion]:
-        """See `RolloutEngine.sample`; `audio` is not used, each copy is encoded anew, and `generator` is torch's default."""
+        """See `RolloutEngine.sample`.
+
+        `audio` is not used, each copy is encoded anew, and `generator` is torch's default.
+        """
         roots = batch.tree.roots()
         completions = []
         with _plain_attention(model):
@@ -34,20 +41,32 @@ class HFEngine:
                 ids = batch.input_ids[batch.tree.row_positions(prompt)][None]
                 song = batch.song_windows(roots.index(batch.tree.root_of(prompt)))
                 completions += [
-                    self._generate(model, prompt, ids, song, sampling, end_of_turn) for _ in range(sampling.num_generations)
+                    self._generate(model, prompt, ids, song, sampling, end_of_turn)
+                    for _ in range(sampling.num_generations)
                 ]
         return completions
 
     def _generate(
-        self, model: MusicFlamingo, prompt: int, ids: Tensor, song: AudioWindows | None, sampling: SamplingParameters, end_of_turn: int
+        self,
+        model: MusicFlamingo,
+        prompt: int,
+        ids: Tensor,
+        song: AudioWindows | None,
+        sampling: SamplingParameters,
+        end_of_turn: int,
     ) -> Completion:
         inputs: dict[str, Tensor] = {}
         if song is not None:
             frames = torch.arange(song.features.shape[-1], device=ids.device)
             mask = (frames < song.lengths[:, None]).long()
             inputs = {"input_features": song.features, "input_features_mask": mask}
-        settings = {"do_sample": False} if sampling.temperature == 0 else {"do_sample": True, "temperature": sampling.temperature}
-        output = model.network.generate(
+        settings = (
+            {"do_sample": False}
+            if sampling.temperature == 0
+            else {"do_sample": True, "temperature": sampling.temperature}
+        )
+        network: Any = model.network  # transformers annotates `generate` for a class that its models are not
+        output: Tensor = network.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             **inputs,
@@ -57,7 +76,7 @@ class HFEngine:
             eos_token_id=end_of_turn,
             pad_token_id=end_of_turn,
         )
-        hidden = model.network.model(input_ids=output, **inputs, use_cache=False).last_hidden_state[0]
+        hidden = network.model(input_ids=output, **inputs, use_cache=False).last_hidden_state[0]
         tokens = output[0, ids.shape[1] :]
         logprobs, entropies = token_logprobs(
             hidden[ids.shape[1] - 1 : -1], model.head_weight, tokens, temperature=sampling.temperature or 1.0

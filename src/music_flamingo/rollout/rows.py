@@ -44,14 +44,17 @@ def with_completions(
             example=batch.examples[segment],
         )
         for number in of_prompt.get(segment, []):
-            branch = row.add(completions[number].token_ids, parent=moved[segment], train_from=0)
+            branch = row.add(completions[number].token_ids, parent=moved[segment], train_from=0, sampled=True)
             numbers[branch] = number
     built = row.build()
     return built, torch.tensor([numbers[s] for s in built.targets.segments.tolist()], dtype=torch.int64)
 
 
 def on_other_songs(batch: PackedBatch, audio_token_id: int) -> PackedBatch:
-    """The same prompts, each on the next song of the row that comes from another piece (the next song where none does)."""
+    """The same prompts, each on another song.
+
+    It is the next song of the row that comes from another piece (the next song where none does).
+    """
     roots = batch.tree.roots()
     row = RowBuilder(audio_token_id)
     moved: dict[int, int] = {}

@@ -79,8 +79,5 @@ def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) 
     """Next tokens (B,), their log-probabilities (B,) and the entropies (B,) of (B, V) logits."""
     logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     probabilities = logprobs.exp()
-    if temperature == 0:
-        tokens = logits.argmax(-1)
-    else:
-        tokens = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    tokens = logits.argmax(-1) if temperature == 0 else torch.multinomial(probabilities, 1, generator=generator)[:, 0]
     return tokens, logprobs.gather(-1, tokens[:, None])[:, 0], -(probabilities * logprobs).sum(-1)

@@ -1,4 +1,7 @@
-"""Rollouts that pay for a prompt once: one encoding, one prefill, and G branches that decode from one prompt's keys and values."""
+"""Rollouts that pay for a prompt once.
+
+One encoding, one prefill, and G branches that decode from one prompt's keys and values.
+"""
 
 import torch
 from torch import Tensor
@@ -83,7 +86,9 @@ class _BranchAttention:
         step: tokens decoded before this one, set by the engine.
     """
 
-    def __init__(self, prefill: _RecordingAttention, prompt_positions: list[list[int]], sampling: SamplingParameters) -> None:
+    def __init__(
+        self, prefill: _RecordingAttention, prompt_positions: list[list[int]], sampling: SamplingParameters
+    ) -> None:
         device = prefill.keys[0].device
         lengths = torch.tensor([len(p) for p in prompt_positions], device=device)
         longest = int(lengths.max())
@@ -124,5 +129,5 @@ class _BranchAttention:
         prompt_weights, own_weights = weights.split([prompt_scores.shape[-1], own_scores.shape[-1]], -1)
         by_prompt = prompt_weights.unflatten(1, (prompts, -1)).transpose(2, 3).flatten(2, 3)
         from_prompt = (by_prompt @ self.prompt_values[layer]).unflatten(2, (groups, -1)).transpose(2, 3).flatten(1, 2)
-        output = from_prompt + own_weights @ own_values  # (H', B G, groups, D)
+        output: Tensor = from_prompt + own_weights @ own_values  # (H', B G, groups, D)
         return output.transpose(1, 2).reshape(heads, rows, width)

@@ -1,22 +1,23 @@
 """What every stage with a language model shares: freezing, the optimizer, and answering the held-out questions.
 
-`music-flamingo test` lets the model answer the test rows and writes `predictions.jsonl` below the run's folder, one line per
-completion, for `music-flamingo report`.
+`music-flamingo test` lets the model answer the test rows and writes `predictions.jsonl` below the run's folder, one
+line per completion, for `music-flamingo report`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.evaluation.scoring import score_completion
+from music_flamingo.evaluation.scoring import CompletionMode, score_completion
 from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
+from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs
@@ -36,6 +37,20 @@ class EvaluationPass:
     temperature: float = 0.0
     audio: Literal["own", "other"] = "own"
     max_new_tokens: int = 96
+
+
+class _Style(Protocol):
+    """How the test rows were asked: `think` wants thoughts before the answer."""
+
+    think: bool
+
+
+class QuestionData(Protocol):
+    """What a stage reads from the data module whose questions it answers; `vocabulary` is the corpus' own."""
+
+    chat: ConversationFormat
+    test_style: _Style
+    vocabulary: Mapping[str, Any]
 
 
 class AnsweringModule(LightningModule):
@@ -73,9 +88,16 @@ class AnsweringModule(LightningModule):
         freeze_parameters(model.network, freeze)
 
     @property
-    def chat(self) -> Any:
+    def data(self) -> QuestionData:
+        """The trainer's data module."""
+        trainer: Any = self.trainer  # Lightning does not declare the attribute
+        data: QuestionData = trainer.datamodule
+        return data
+
+    @property
+    def chat(self) -> ConversationFormat:
         """The data module's `ConversationFormat`."""
-        return self.trainer.datamodule.chat  # type: ignore[attr-defined]
+        return self.data.chat
 
     def train(self, mode: bool = True) -> "AnsweringModule":
         super().train(mode)
@@ -83,7 +105,9 @@ class AnsweringModule(LightningModule):
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return cosine_schedule(self.model, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches))
+        return cosine_schedule(
+            self.model, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches)
+        )
 
     def on_test_start(self) -> None:
         folder = Path(self.trainer.default_root_dir)
@@ -107,7 +131,9 @@ class AnsweringModule(LightningModule):
         print(f"{self._num_predictions} answers in {done}")
 
     @torch.no_grad()
-    def sample(self, row: PackedBatch, sampling: SamplingParameters, audio: torch.Tensor | None = None) -> list[Completion]:
+    def sample(
+        self, row: PackedBatch, sampling: SamplingParameters, audio: torch.Tensor | None = None
+    ) -> list[Completion]:
         """Completions of all prompts of a row; `audio` (A, D') saves encoding it again."""
         if audio is None and row.audio is not None:
             audio = self.model.encode_audio(row.audio)
@@ -118,7 +144,7 @@ class AnsweringModule(LightningModule):
         example = batch.examples[completion.prompt]
         conversation, custom = example["conversation"], example["custom"]
         text = self.chat.decode(completion.token_ids)
-        mode = "think" if self.trainer.datamodule.test_style.think else "direct"  # type: ignore[attr-defined]
+        mode: CompletionMode = "think" if self.data.test_style.think else "direct"
         return {
             "stage": Path(self.trainer.default_root_dir).name,
             "cut": example["cut"],
@@ -134,7 +160,7 @@ class AnsweringModule(LightningModule):
             "temperature": way.temperature,
             "completion": text,
             "truth": conversation["answer"],
-            **score_completion(text, conversation, custom, self.trainer.datamodule.vocabulary, self.rewards, mode),  # type: ignore[attr-defined]
+            **score_completion(text, conversation, custom, self.data.vocabulary, self.rewards, mode),
             "num_tokens": len(completion.token_ids),
             "finished": completion.finished,
             "entropy": float(completion.entropies.mean()),

@@ -1,15 +1,18 @@
-"""Group relative policy optimisation: sample a group of answers per question, reinforce those better than the group's mean.
+"""Group relative policy optimisation.
+
+Sample a group of answers per question, reinforce those better than the group's mean.
 
 Where this differs from the paper (arXiv:2511.10289, section 3.4), or the paper is silent:
-1. The questions of one song share its audio tokens, and the completions of a question share the question's: one encoding and one
-   prefill per song in the rollout, one forward and backward per row in the update.
+1. The questions of one song share its audio tokens, and the completions of a question share the question's: one
+   encoding and one prefill per song in the rollout, one forward and backward per row in the update.
 2. beta, epsilon, temperature and completion length are not given there: they are the recipe's.
-3. At the first update after a rollout the trainer's log-probabilities must equal the rollout's; a difference stops the run.
+3. At the first update after a rollout the trainer's log-probabilities must equal the rollout's; a difference stops the
+   run.
 
 Input   `music_flamingo.batch.PackedBatch` of prompts
 Trains  whatever `freeze` does not name; the reference is the model the stage started from
-Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, train/completion_tokens{,_max}, train/cut_share,
-        train/clip_share, train/entropy, train/kl, train/rollout_difference, train/listening_gap
+Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, train/completion_tokens{,_max},
+        train/cut_share, train/clip_share, train/entropy, train/kl, train/rollout_difference, train/listening_gap
 """
 
 import copy
@@ -27,6 +30,9 @@ from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import on_other_songs, with_completions
 from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
 from music_flamingo.stages.optimization import OptimizerCallable
+
+ZERO_SPREAD = 1e-6
+"""Standard deviation below which all rewards of a group count as equal."""
 
 
 class GRPOModule(AnsweringModule):
@@ -72,8 +78,10 @@ class GRPOModule(AnsweringModule):
         super().__init__(model, optimizer, freeze, warmup_ratio, evaluation, rewards)
         if not rewards:
             raise UserError("model.rewards: expected at least one reward, got none: name them in the recipe")
-        if sampling.num_generations < 2:
-            raise UserError(f"model.sampling.num_generations: expected a group of at least 2, got {sampling.num_generations}")
+        if sampling.num_generations <= 1:
+            raise UserError(
+                f"model.sampling.num_generations: expected a group of at least 2, got {sampling.num_generations}"
+            )
         self.automatic_optimization = False
         self.sampling = sampling
         self.policy_loss = policy_loss
@@ -169,7 +177,11 @@ class GRPOModule(AnsweringModule):
             self.log("train/kl", penalty.detach(), batch_size=1)
         self._step(loss)
         self.log_dict(
-            {"train/loss": loss.detach(), "train/entropy": entropy.mean(), "train/clip_share": terms.clipped_share},
+            {
+                "train/loss": loss.detach(),
+                "train/entropy": entropy.mean(),
+                "train/clip_share": terms.clipped_share,
+            },
             batch_size=1,
         )
 
@@ -185,7 +197,7 @@ class GRPOModule(AnsweringModule):
         self.manual_backward(loss)
         torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.gradient_clip)
         optimizer.step()  # type: ignore[union-attr]
-        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def _check_rollout(self, logprobs: Tensor, old_logprobs: Tensor) -> None:
         difference = float((logprobs - old_logprobs).abs().max())
@@ -193,7 +205,8 @@ class GRPOModule(AnsweringModule):
         if not difference <= self.rollout_tolerance:
             raise RuntimeError(
                 f"rollout and trainer disagree on the same tokens by {difference:.2e} nats at step {self.global_step}, "
-                f"more than rollout_tolerance={self.rollout_tolerance:g}: they do not run the same model on the same audio"
+                f"more than rollout_tolerance={self.rollout_tolerance:g}: they do not run the same model on the same "
+                "audio"
             )
 
     def _log_rollout(self, completions: Sequence[Completion], rewards: dict[str, Tensor], total: Tensor) -> None:
@@ -207,7 +220,7 @@ class GRPOModule(AnsweringModule):
             if not len(scored):
                 continue
             self.log(f"train/{name}_std", scored.std(1).mean(), batch_size=1)
-            self.log(f"train/{name}_zero_spread", (scored.std(1) < 1e-6).float().mean(), batch_size=1)
+            self.log(f"train/{name}_zero_spread", (scored.std(1) < ZERO_SPREAD).float().mean(), batch_size=1)
             if name != "reward":
                 self.log(f"train/{name}", scored.mean(), batch_size=1)
 

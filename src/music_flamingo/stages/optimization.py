@@ -14,7 +14,9 @@ OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 def cosine_schedule(
     module: nn.Module, optimizer: OptimizerCallable, warmup_ratio: float, total_steps: int
 ) -> OptimizerLRScheduler:
-    """The optimizer over the trainable parameters, its rate rising over `warmup_ratio` of the steps, then a cosine to 0.
+    """The optimizer over the trainable parameters and its learning rate.
+
+    The rate rises over `warmup_ratio` of the steps, then follows a cosine to 0.
 
     Source: Music Flamingo (arXiv:2511.10289), table 3.
     """

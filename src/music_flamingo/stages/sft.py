@@ -6,6 +6,8 @@ Logs    train/loss, train/answer_tokens, val/loss
 Source  Music Flamingo (arXiv:2511.10289), section 3
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,8 @@ class SFTModule(AnsweringModule):
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         loss_sum, num_tokens = self._loss(batch)
         # Ranks hold different numbers of answer tokens: divide by the mean count, not by the rank's own.
-        loss = loss_sum / self.all_gather(num_tokens).float().mean()
+        counts = cast(Tensor, self.all_gather(num_tokens))
+        loss = loss_sum / counts.float().mean()
         self.log_dict({"train/loss": loss.detach(), "train/answer_tokens": num_tokens}, batch_size=1, prog_bar=True)
         return loss
 

@@ -1,7 +1,8 @@
 """Encoder pre-training by supervised tagging: name what a song holds from its audio embeddings alone.
 
-A model of random weights stays at chance on audio for long when only its language model's loss teaches it to listen. Here
-each tag has a query that attends over the song's embeddings and a linear classifier; both are thrown away afterwards.
+A model of random weights stays at chance on audio for long when only its language model's loss teaches it to listen.
+Here each tag has a query that attends over the song's embeddings and a linear classifier; both are thrown away
+afterwards.
 
 Input   `music_flamingo.batch.PackedBatch` of songs, with the truth of each in its root's example
 Trains  encoder, projector and the heads
@@ -64,7 +65,7 @@ class TaggingModule(LightningModule):
         self.optimizer = optimizer
         self.tags = {name: list(values) for name, values in tags.items()}
         self.warmup_ratio = warmup_ratio
-        width = model.network.config.text_config.hidden_size
+        width = model.head_weight.shape[1]
         self.heads = nn.ModuleDict({name: TaggingHead(width, len(values)) for name, values in self.tags.items()})
         model.network.model.language_model.requires_grad_(False)
         model.network.lm_head.requires_grad_(False)
@@ -116,5 +117,7 @@ class TaggingModule(LightningModule):
                 labels.append(self.tags[tag].index(str(truth)))
             else:
                 cut = batch.examples[root]["cut"]
-                raise UserError(f"cut {cut}: truth.{tag} is {truth!r}, none of model.tags.{tag}: add the value to the recipe")
+                raise UserError(
+                    f"cut {cut}: truth.{tag} is {truth!r}, none of model.tags.{tag}: add the value to the recipe"
+                )
         return torch.tensor(labels)

@@ -71,6 +71,14 @@ def catalogue_of_pieces() -> list[Piece]:
                 name = f"bach/{mode}-{meter.replace('/', '')}-{number}"
                 parts = tuple(line(pitches, 1.0, 8, bar) for pitches in ((79, 78), (74, 74), (71, 69), (55, 50)))
                 pieces.append(
-                    piece(*parts, name=name, work=name, mode=mode, meter=meter, bar_quarters=bar, tradition="chorale")
+                    piece(
+                        *parts,
+                        name=name,
+                        work=name,
+                        mode=mode,
+                        meter=meter,
+                        bar_quarters=bar,
+                        tradition="chorale",
+                    )
                 )
     return pieces

@@ -19,10 +19,7 @@ def test_caption_of_a_duet() -> None:
 
 
 def test_caption_of_a_solo_is_silent_about_what_is_not_there() -> None:
-    assert (
-        caption_text(solo(), "chorale")
-        == "a chorale for oboe . solo texture . slow , 72 BPM . Bb minor , 3/4 ."
-    )
+    assert caption_text(solo(), "chorale") == "a chorale for oboe . solo texture . slow , 72 BPM . Bb minor , 3/4 ."
 
 
 def test_caption_of_a_full_piece_names_its_sections() -> None:
@@ -110,7 +107,5 @@ def test_a_true_caption_earns_the_whole_reward(key: str) -> None:
         full_piece(tonic=tonic, mode=mode),
     ):
         caption = caption_text(truth, "renaissance")
-        reference = Reference(
-            "caption", "Describe the music.", caption, metadata=metadata(truth, "renaissance")
-        )
+        reference = Reference("caption", "Describe the music.", caption, metadata=metadata(truth, "renaissance"))
         assert reward(f"<think> so . </think> <answer> {caption} </answer>", reference) == pytest.approx(1.0)

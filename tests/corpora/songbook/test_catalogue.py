@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from music_flamingo.corpora.songbook.catalogue import Candidate, corpus_root, list_candidates
+from music_flamingo.errors import UserError
 
 HEADER = "X:1\nT:{title}\nM:{meter}\nL:1/8\nR:{rhythm}\nK:{key}\nGABc dedB|\n"
 
@@ -60,7 +61,13 @@ def test_the_title_names_the_dance_before_the_rhythm_field(
 
 @pytest.mark.parametrize(
     ("key", "tonic", "mode"),
-    [("G", 7, "major"), ("Bb", 10, "major"), ("F#m", 6, "minor"), ("E Minor", 4, "minor"), ("Dmaj", 2, "major")],
+    [
+        ("G", 7, "major"),
+        ("Bb", 10, "major"),
+        ("F#m", 6, "minor"),
+        ("E Minor", 4, "minor"),
+        ("Dmaj", 2, "major"),
+    ],
 )
 def test_keys_of_abc_are_read(tmp_path: Path, key: str, tonic: int, mode: str) -> None:
     write_tune(tmp_path, key=key)
@@ -79,9 +86,7 @@ def test_keys_of_abc_are_read(tmp_path: Path, key: str, tonic: int, mode: str) -
         ({"more": "V:2\nGABc dedB|\n"}, "tune in several voices"),
     ],
 )
-def test_unsuitable_tunes_are_counted_with_the_reason(
-    tmp_path: Path, fields: dict[str, str], reason: str
-) -> None:
+def test_unsuitable_tunes_are_counted_with_the_reason(tmp_path: Path, fields: dict[str, str], reason: str) -> None:
     write_tune(tmp_path, **fields)
     candidates, dropped = scan(tmp_path)
     assert not candidates
@@ -129,8 +134,19 @@ def test_a_score_that_would_take_seconds_to_parse_is_left_out(tmp_path: Path) ->
     assert scan(tmp_path) == ([], {"long score": 1})
 
 
+def test_a_missing_music21_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install music21"):
+        corpus_root()
+
+
 def test_music21_holds_all_four_traditions() -> None:
     candidates, dropped = scan(corpus_root())
-    assert {candidate.tradition for candidate in candidates} == {"fiddle tune", "chorale", "renaissance", "quartet"}
+    assert {candidate.tradition for candidate in candidates} == {
+        "fiddle tune",
+        "chorale",
+        "renaissance",
+        "quartet",
+    }
     assert len({candidate.name for candidate in candidates}) == len(candidates) > 3000
     assert dropped["mode neither major nor minor"] > 0

@@ -57,9 +57,7 @@ def test_an_absent_answer_can_give_something_away() -> None:
 
 
 def test_synonyms_are_no_leaks() -> None:
-    rows = _rows(
-        *[duet(bpm=bpm, tempo=tempo) for bpm, tempo in ((72, "slow"), (100, "moderate"), (150, "fast"))]
-    )
+    rows = _rows(*[duet(bpm=bpm, tempo=tempo) for bpm, tempo in ((72, "slow"), (100, "moderate"), (150, "fast"))])
     row = _row(leak_table(rows, rows), "tempo")
     assert row["best_attribute"] != "bpm"
     assert row["best_accuracy"] == pytest.approx(1 / 3)

@@ -35,9 +35,7 @@ def test_shares_over_many_chains() -> None:
     steps = [step for chain in chains if chain is not None for step in chain]
     total = NUM_CHAINS * len(truth)
     assert len(steps) / total == pytest.approx(0.90, abs=0.01)
-    assert sum(step["value"] != truth[step["field"]] for step in steps) / total == pytest.approx(
-        0.15, abs=0.01
-    )
+    assert sum(step["value"] != truth[step["field"]] for step in steps) / total == pytest.approx(0.15, abs=0.01)
 
 
 def test_report_counts_what_was_done() -> None:
@@ -77,10 +75,7 @@ def test_two_instruments_taken_for_one_are_named_once() -> None:
 
 def test_a_wrong_instrument_is_neither_the_truth_nor_what_habit_makes_of_it() -> None:
     noise = MachineNoise(missing=0.0, wrong=1.0, max_wrong_steps=1.0)
-    said = {
-        _values(noise.observations(observe(solo()), key=str(index)))["first_instrument"]
-        for index in range(300)
-    }
+    said = {_values(noise.observations(observe(solo()), key=str(index)))["first_instrument"] for index in range(300)}
     assert said == set(INSTRUMENTS) - {"oboe", "marimba", "flute"}
 
 
@@ -91,16 +86,12 @@ def test_a_change_is_mistaken_for_another_change() -> None:
 
 
 def test_with_one_instrument_left_there_is_no_random_mistake() -> None:
-    noise = MachineNoise(
-        missing=0.0, wrong=1.0, systematic=dict.fromkeys(INSTRUMENTS, "piano"), max_wrong_steps=1.0
-    )
+    noise = MachineNoise(missing=0.0, wrong=1.0, systematic=dict.fromkeys(INSTRUMENTS, "piano"), max_wrong_steps=1.0)
     assert _values(noise.observations(observe(solo()), key="a"))["first_instrument"] == "piano"
 
 
 @pytest.mark.parametrize(("num_steps", "is_dropped"), [(3, True), (4, False), (10, False)])
-def test_one_wrong_step_drops_only_chains_of_which_it_is_more_than_30_percent(
-    num_steps: int, is_dropped: bool
-) -> None:
+def test_one_wrong_step_drops_only_chains_of_which_it_is_more_than_30_percent(num_steps: int, is_dropped: bool) -> None:
     chain = [{"field": "tempo", "value": "fast", "start": None}]
     noise = _NoiseOfWrongTempo()
     chain += [{"field": "texture", "value": "duet", "start": None}] * (num_steps - 1)
@@ -138,18 +129,14 @@ def test_equal_seeds_and_keys_err_alike_in_any_order() -> None:
 
 def test_seeds_and_keys_make_a_difference() -> None:
     def chains(seed: int, name: str) -> list[Any]:
-        return [
-            MachineNoise(seed=seed).observations(observe(duet()), key=f"{name}{index}") for index in range(20)
-        ]
+        return [MachineNoise(seed=seed).observations(observe(duet()), key=f"{name}{index}") for index in range(20)]
 
     assert chains(0, "a") != chains(1, "a")
     assert chains(0, "a") != chains(0, "b")
 
 
 def test_mistakes_do_not_depend_on_the_interpreter() -> None:
-    values = _values(
-        MachineNoise(max_wrong_steps=1.0).observations(observe(duet()), key="cut1 cut1-tempo-open")
-    )
+    values = _values(MachineNoise(max_wrong_steps=1.0).observations(observe(duet()), key="cut1 cut1-tempo-open"))
     assert values == {
         "first_instrument": "flute",
         "last_instrument": "piano",

@@ -97,9 +97,7 @@ def test_options_are_three_to_eight_distinct_and_hold_the_answer_once(truth: dic
 
 
 def test_the_right_letter_is_drawn_evenly() -> None:
-    letters = [
-        _find(_ask(duet(), seed), "instrument", "multiple_choice")["answer_letter"] for seed in range(800)
-    ]
+    letters = [_find(_ask(duet(), seed), "instrument", "multiple_choice")["answer_letter"] for seed in range(800)]
     assert all(letters.count(letter) == pytest.approx(200, abs=45) for letter in "ABCD")
 
 
@@ -121,9 +119,7 @@ def test_a_claim_of_no_change_tells_nothing() -> None:
     """Shares of the corpus: four clips in ten have no change, two each the others."""
     changes = ["none", "none", "louder", "softer", "pause"] * 800
     asked = [
-        _find(
-            _ask(solo(change=change, change_time=None if change == "none" else 5.0), seed), "change", "binary"
-        )
+        _find(_ask(solo(change=change, change_time=None if change == "none" else 5.0), seed), "change", "binary")
         for seed, change in enumerate(changes)
     ]
     for claim in set(changes):
@@ -132,17 +128,14 @@ def test_a_claim_of_no_change_tells_nothing() -> None:
 
 
 def test_a_late_entry_is_neither_the_first_nor_the_last_option_by_rule() -> None:
-    truth = full_piece(
-        entries=[{"instrument": "flute", "start": 0.0}, {"instrument": "violin", "start": 30.0}]
-    )
+    truth = full_piece(entries=[{"instrument": "flute", "start": 0.0}, {"instrument": "violin", "start": 30.0}])
     ranks = [sorted(map(int, options)).index(30) for options in _options(truth, "entry_time")]
     assert set(ranks) == {0, 1, 2}
 
 
 def test_claims_read_as_questions() -> None:
     claims = {
-        _find(_ask(duet(change="none", change_time=None), seed), "change", "binary")["question"]
-        for seed in SEEDS
+        _find(_ask(duet(change="none", change_time=None), seed), "change", "binary")["question"] for seed in SEEDS
     }
     assert "Does the music go on unchanged?" in claims
     assert "As it goes on, does it get softer?" in claims
@@ -181,9 +174,7 @@ def test_the_other_instrument_of_the_cut_is_among_the_options() -> None:
 def test_orders_of_sections_never_repeat_a_section_at_once() -> None:
     for options in _options(full_piece(), "sections"):
         assert all(
-            a != b
-            for option in options
-            for a, b in zip(option.split(", "), option.split(", ")[1:], strict=False)
+            a != b for option in options for a, b in zip(option.split(", "), option.split(", ")[1:], strict=False)
         )
 
 

@@ -60,17 +60,17 @@ def test_repeats_are_not_expanded() -> None:
 
 
 def test_white_notation_is_halved(tmp_path: Path) -> None:
-    rows = [f"={bar}\n1g\n1b\n1dd\n1b" for bar in range(1, 9)]
+    rows = [f"={bar}\n2g\n2b\n2dd\n2b" for bar in range(1, 9)]
     path = tmp_path / "Kyrie_01.krn"
     path.write_text("\n".join(["**kern", "*k[f#]", "*M4/2", *rows, "*-", ""]))
     mass = read_piece(candidate(tune=None, path=path, scale=Fraction(1, 2)))
     assert isinstance(mass, Piece)
-    assert mass.parts[0][:2] == ((0.0, 2.0, 67), (2.0, 2.0, 71))
+    assert mass.parts[0][:2] == ((0.0, 1.0, 67), (1.0, 1.0, 71))
     assert (mass.bars, mass.bar_quarters) == (8, 4.0)
 
 
 def test_parts_are_ordered_from_high_to_low(tmp_path: Path) -> None:
-    rows = [f"={bar}\t={bar}\n1G\t1g\n1B\t1b\n1d\t1dd\n1B\t1b" for bar in range(1, 9)]
+    rows = [f"={bar}\t={bar}\n2G\t2g\n2B\t2b\n2d\t2dd\n2B\t2b" for bar in range(1, 9)]
     path = tmp_path / "Kyrie_01.krn"
     path.write_text("\n".join(["**kern\t**kern", "*k[f#]\t*k[f#]", "*M4/2\t*M4/2", *rows, "*-\t*-", ""]))
     duo = read_piece(candidate(tune=None, path=path, scale=Fraction(1, 2)))

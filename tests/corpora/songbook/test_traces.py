@@ -31,9 +31,7 @@ def test_chain_of_a_duet() -> None:
 
 
 def test_chain_of_a_solo() -> None:
-    assert (
-        think_text(observe(solo())) == "at 0 s the oboe begins . solo texture . with no drums . slow tempo ."
-    )
+    assert think_text(observe(solo())) == "at 0 s the oboe begins . solo texture . with no drums . slow tempo ."
 
 
 def test_no_observations_are_no_words() -> None:
@@ -86,9 +84,7 @@ def test_the_list_of_instruments_follows_both_entries() -> None:
     conversation = _conversation("instruments", "oboe, violin", "oboe, violin")
     assert concluded_answer(conversation, _stated(first_instrument="flute")) == "flute, violin"
     assert concluded_answer(conversation, _stated(last_instrument="organ")) == "oboe, organ"
-    assert (
-        concluded_answer(conversation, _stated(first_instrument="organ", last_instrument="organ")) == "organ"
-    )
+    assert concluded_answer(conversation, _stated(first_instrument="organ", last_instrument="organ")) == "organ"
 
 
 def test_the_instrument_of_a_solo_is_the_first() -> None:
@@ -98,9 +94,7 @@ def test_the_instrument_of_a_solo_is_the_first() -> None:
 
 def test_a_claim_about_instruments_is_compared_without_order() -> None:
     conversation = _conversation("instruments", "no", "oboe, violin", "binary", claim="violin, flute")
-    assert (
-        concluded_answer(conversation, _stated(first_instrument="flute", last_instrument="violin")) == "yes"
-    )
+    assert concluded_answer(conversation, _stated(first_instrument="flute", last_instrument="violin")) == "yes"
 
 
 @pytest.mark.parametrize("truth", [duet(), duet(change="pause", drums=False), solo(), full_piece()])

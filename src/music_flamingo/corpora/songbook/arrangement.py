@@ -95,11 +95,7 @@ def _sections(piece: Piece, plan: Plan) -> list[_Section]:
     ends = [*starts[1:], plan.seconds]
     sections = []
     for index, ((texture, _), start, end) in enumerate(zip(plan.sections, starts, ends, strict=True)):
-        window = (
-            (MIN_ENTRY_SECONDS, min(MAX_ENTRY_SECONDS_OF_FULL_PIECE, (end - start) / 2))
-            if index == 0
-            else None
-        )
+        window = (MIN_ENTRY_SECONDS, min(MAX_ENTRY_SECONDS_OF_FULL_PIECE, (end - start) / 2)) if index == 0 else None
         sections.append(_Section(texture, start, end - start, window, index % 2))
     return sections
 
@@ -184,9 +180,7 @@ def _entry_times(events: Sequence[NoteEvent]) -> dict[int, float]:
 def _truth(piece: Piece, plan: Plan, events: Sequence[NoteEvent]) -> dict[str, Any]:
     """Everything but what the change and the sections add."""
     times = sorted(_entry_times(events).items(), key=lambda item: item[1])
-    entries = [
-        {"instrument": plan.setting.instruments[channel], "start": _rounded(time)} for channel, time in times
-    ]
+    entries = [{"instrument": plan.setting.instruments[channel], "start": _rounded(time)} for channel, time in times]
     notes = [(event.start, event.end, event.pitch) for event in events if not event.is_drum]
     # Over drones every triad is the tonic's, and the key would tell the chord.
     is_harmonised = len(piece.parts) >= _HARMONY_PARTS

@@ -118,9 +118,7 @@ class _CutMaker:
         observed = observations.observe(truth)
         fields = captions.metadata(truth, piece.tradition)
         rng = random.Random(f"{self.seed} {plan.cut_id}")
-        conversations = questions.ask(
-            truth, observed, fields, cut_id=plan.cut_id, tradition=piece.tradition, rng=rng
-        )
+        conversations = questions.ask(truth, observed, fields, cut_id=plan.cut_id, tradition=piece.tradition, rng=rng)
         return {
             "piece": piece.name,
             "tradition": piece.tradition,
@@ -178,9 +176,7 @@ def _quotas(clips: int) -> dict[str, int]:
     return {name: max(_SMALLEST_QUOTAS[name], round(scale * quota)) for name, quota in _QUOTAS.items()}
 
 
-def _make_cuts(
-    plans: Sequence[Plan], pieces: Sequence[Piece], pool: Mapper, maker: _CutMaker
-) -> list[dict[str, Any]]:
+def _make_cuts(plans: Sequence[Plan], pieces: Sequence[Piece], pool: Mapper, maker: _CutMaker) -> list[dict[str, Any]]:
     by_name = {piece.name: piece for piece in pieces}
     # Long ones first, so that no process is left alone with them at the end.
     jobs = [(by_name[plan.piece], plan) for plan in sorted(plans, key=lambda plan: -plan.seconds)]
@@ -188,9 +184,7 @@ def _make_cuts(
     return sorted(cuts, key=lambda cut: str(cut["id"]))
 
 
-def _write(
-    folder: Path, cuts: Sequence[dict[str, Any]], wanted: dict[str, Any], counts: dict[str, Any]
-) -> None:
+def _write(folder: Path, cuts: Sequence[dict[str, Any]], wanted: dict[str, Any], counts: dict[str, Any]) -> None:
     """Everything but the audio."""
     by_split = {split: [cut for cut in cuts if _split(cut) == split] for split in SPLITS}
     for split, rows in by_split.items():
@@ -202,8 +196,8 @@ def _write(
     }
     write_json(folder / "leaks.json", leaks.leak_table(known["train"], known["test"]))
     counts["splits"] = {split: _split_counts(rows) for split, rows in by_split.items()}
-    record = {"settings": wanted, "source": _source(), "licences": LICENCES, "counts": counts}
-    write_json(folder / "corpus.json", record)
+    record = {"version": wanted["version"], "seed": wanted["seed"], "settings": wanted, "source": _source()}
+    write_json(folder / "corpus.json", record | {"licences": LICENCES, "counts": counts})
 
 
 def _split(cut: dict[str, Any]) -> str:
@@ -229,7 +223,7 @@ def _report(out: Path) -> None:
     counts = json.loads((out / "corpus.json").read_text(encoding="utf-8"))["counts"]
     for title in ("pieces", "scores_left_out"):
         listed = (f"{number} {name}" for name, number in counts[title].items())
-        print(f"{title.replace('_', ' ')}: {', '.join(listed)}")
+        print(f"{title.replace('_', ' ')}: {', '.join(listed) or 'none'}")
     for split, row in counts["splits"].items():
         print(f"{split}: {row['cuts']} cuts of {row['pieces']} pieces, {row['hours']:.2f} h")
     print(leaks.format_leaks(json.loads((out / "leaks.json").read_text(encoding="utf-8"))))

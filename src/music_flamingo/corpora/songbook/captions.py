@@ -30,8 +30,7 @@ def genre(truth: Mapping[str, Any], tradition: str) -> str:
     if name not in known:
         field = "dance" if truth["dance"] else "tradition"
         raise UserError(
-            f"{field}: expected one of {', '.join(known)}, got {name!r}; "
-            "add it to corpora/songbook/vocabulary.py"
+            f"{field}: expected one of {', '.join(known)}, got {name!r}; add it to corpora/songbook/vocabulary.py"
         )
     return name
 

@@ -6,23 +6,25 @@ already rules out (a mode that is neither major nor minor, a rare meter, a chang
 Left out: josquin/, whose pieces are modal or encoded voice by voice as separate tunes.
 """
 
+import importlib.util
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import resources
 from pathlib import Path
 
+from music_flamingo.errors import UserError
+
 _KEEP_LOCAL = "Generate locally, do not redistribute."
-_MUSIC21_TERMS = "encoding as distributed with music21, on the terms of its corpus/license.txt."
+_MUSIC21_TERMS = "as distributed with music21, on the terms of its corpus/license.txt."
 LICENCES = {
-    "fiddle tune": f"Tune in the public domain; {_MUSIC21_TERMS} {_KEEP_LOCAL}",
-    "chorale": f"Music in the public domain; {_MUSIC21_TERMS} {_KEEP_LOCAL}",
+    "fiddle tune": f"Tune in the public domain; encoding {_MUSIC21_TERMS} {_KEEP_LOCAL}",
+    "chorale": f"Music in the public domain; encoding {_MUSIC21_TERMS} {_KEEP_LOCAL}",
     "renaissance": "Music in the public domain; encoding copyright 2000 John Miller, rights to derivative "
-    f"electronic formats reserved; {_MUSIC21_TERMS} {_KEEP_LOCAL}",
-    "quartet": f"Music in the public domain; {_MUSIC21_TERMS} {_KEEP_LOCAL}",
+    f"electronic formats reserved, {_MUSIC21_TERMS} {_KEEP_LOCAL}",
+    "quartet": f"Music in the public domain; encoding {_MUSIC21_TERMS} {_KEEP_LOCAL}",
 }
 """By tradition."""
 
@@ -89,8 +91,15 @@ class Header:
 
 
 def corpus_root() -> Path:
-    """Folder of the scores that music21 ships."""
-    return Path(str(resources.files("music21"))) / "corpus"
+    """Folder of the scores that music21 ships.
+
+    Raises:
+        UserError: music21 is not installed.
+    """
+    package = importlib.util.find_spec("music21")
+    if package is None or package.origin is None:
+        raise UserError("expected the music21 package, whose scores a songbook is made of; `pip install music21`")
+    return Path(package.origin).with_name("corpus")
 
 
 def list_candidates(root: Path, dropped: Counter[str]) -> list[Candidate]:

@@ -40,17 +40,14 @@ def drawn_triad(notes: Sequence[tuple[float, float, int]], fraction: float) -> d
 def _triads(notes: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, str]]:
     """Stretches of one triad each, in time order."""
     turns = sorted(
-        [(end, 0, pitch % 12) for _, end, pitch in notes]
-        + [(start, 1, pitch % 12) for start, _, pitch in notes]
+        [(end, 0, pitch % 12) for _, end, pitch in notes] + [(start, 1, pitch % 12) for start, _, pitch in notes]
     )
     sounding = [0] * 12
     stretches: list[tuple[float, float, str]] = []
     for index, (time, is_onset, pitch_class) in enumerate(turns[:-1]):
         sounding[pitch_class] += 1 if is_onset else -1
         until = turns[index + 1][0]
-        name = (
-            _TRIADS.get(frozenset(pc for pc, count in enumerate(sounding) if count)) if until > time else None
-        )
+        name = _TRIADS.get(frozenset(pc for pc, count in enumerate(sounding) if count)) if until > time else None
         if name is None:
             continue
         if stretches and stretches[-1][2] == name and stretches[-1][1] == time:

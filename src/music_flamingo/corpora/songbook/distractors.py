@@ -38,9 +38,7 @@ CLOSED_VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-def wrong_values(
-    field: str, value: str, count: int, rng: random.Random, *, preferred: Sequence[str] = ()
-) -> list[str]:
+def wrong_values(field: str, value: str, count: int, rng: random.Random, *, preferred: Sequence[str] = ()) -> list[str]:
     """Distinct wrong values of a field, each differing from `value` by more than a fair tolerance.
 
     Args:
@@ -65,9 +63,7 @@ def _closed(field: str, value: str, count: int, rng: random.Random, preferred: S
 
 
 def _tempi(_: str, value: str, count: int, rng: random.Random) -> list[str]:
-    return _spaced(
-        list(vocabulary.BPM_RANGE), int(value), count, rng, lambda a, b: max(a, b) >= BPM_RATIO * min(a, b)
-    )
+    return _spaced(list(vocabulary.BPM_RANGE), int(value), count, rng, lambda a, b: max(a, b) >= BPM_RATIO * min(a, b))
 
 
 def _times(field: str, value: str, count: int, rng: random.Random) -> list[str]:

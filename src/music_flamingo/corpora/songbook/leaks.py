@@ -33,9 +33,7 @@ ABSENT = "absent"
 """The answer to another question that the clip does not have; that alone can give something away."""
 
 
-def leak_table(
-    train_rows: Sequence[Mapping[str, Any]], test_rows: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def leak_table(train_rows: Sequence[Mapping[str, Any]], test_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each question, how far one gets without listening for the answer.
 
     A guesser knows one other answer of the clip and says what went with it most often in training; an unseen
@@ -82,9 +80,7 @@ def _row(question: str, questions: Sequence[str], train: _Rows, test: _Rows) -> 
     test = [row for row in test if question in row[0]]
     answers = [_answer(values, question) for values, _ in test]
     train_answers = [_answer(values, question) for values, _ in train]
-    others = [
-        name for name in questions if name != question and frozenset({name, question}) not in SYNONYMOUS
-    ]
+    others = [name for name in questions if name != question and frozenset({name, question}) not in SYNONYMOUS]
     accuracies = {name: _accuracy(question, name, train, test) for name in others}
     best = max(accuracies, key=lambda name: accuracies[name], default=None)
     return {
@@ -105,10 +101,7 @@ def _accuracy(question: str, attribute: str, train: _Rows, test: _Rows) -> float
     guesses = {value: _most_frequent(answers) for value, answers in answers_by_value.items()}
     majority = _most_frequent([_answer(values, question) for values, _ in train])
     return _share(
-        [
-            guesses.get(_attribute(values, attribute), majority) == _answer(values, question)
-            for values, _ in test
-        ]
+        [guesses.get(_attribute(values, attribute), majority) == _answer(values, question) for values, _ in test]
     )
 
 

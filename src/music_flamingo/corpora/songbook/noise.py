@@ -74,9 +74,7 @@ class MachineNoise:
                     f"MachineNoise.systematic: expected instruments of {', '.join(INSTRUMENTS)}, got {name!r}"
                 )
 
-    def observations(
-        self, observations: Sequence[Mapping[str, Any]], *, key: str
-    ) -> list[dict[str, Any]] | None:
+    def observations(self, observations: Sequence[Mapping[str, Any]], *, key: str) -> list[dict[str, Any]] | None:
         """The chain as the machine writes it; None where the checker drops it.
 
         Args:
@@ -144,10 +142,7 @@ class MachineNoise:
         """First and last instrument as the chain of the same key names them; "" when all are left out."""
         instruments = value.split(", ")
         fields = [_ENTRY_FIELDS[0], *instruments[1:-1], _ENTRY_FIELDS[1]][: len(instruments)]
-        said = [
-            self._said(name, instrument, key, tally)
-            for name, instrument in zip(fields, instruments, strict=True)
-        ]
+        said = [self._said(name, instrument, key, tally) for name, instrument in zip(fields, instruments, strict=True)]
         return ", ".join(dict.fromkeys(name for name in said if name is not None))
 
     def _said(self, name: str, value: str, key: str, tally: Counter[str]) -> str | None:

@@ -17,7 +17,7 @@ class Instrument:
     Attributes:
         program: of General MIDI.
         low, high: MIDI pitches, a comfortable part of its range.
-        volume: MIDI channel volume that makes all about as loud as the piano at its loudest; without, they are
+        volume: MIDI channel volume that makes all about as loud as a piano at full volume; without, they are
             17 dB apart in the default soundfont, and a flute covers a piano.
         stroke_seconds: longer notes are struck anew this often, where they would die away.
     """

@@ -77,16 +77,14 @@ def play_drums(excerpt: Excerpt) -> list[NoteEvent]:
         for position in positions
     ]
     return [
-        NoteEvent(
-            DRUM_CHANNEL, 0, drum, _DRUM_VELOCITIES[drum], onset * excerpt.seconds_per_quarter, _DRUM_SECONDS
-        )
+        NoteEvent(DRUM_CHANNEL, 0, drum, _DRUM_VELOCITIES[drum], onset * excerpt.seconds_per_quarter, _DRUM_SECONDS)
         for onset, drum in onsets
         if 0 <= onset < excerpt.length
     ]
 
 
 def without_collisions(events: Iterable[NoteEvent]) -> list[NoteEvent]:
-    """In time order, no key struck while it is down, as the first note-off would silence both notes.
+    """In time order, no key struck while it is down, as synthesizers differ in which note then ends.
 
     The first ends where the second begins, which sounds as long as either would have.
     """

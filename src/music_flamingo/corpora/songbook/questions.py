@@ -50,8 +50,7 @@ def ask(
     for name, value in known_values(truth, observations, metadata).items():
         question = _Question(name, value, truth, rng)
         conversations += [
-            {"id": f"{cut_id}-{name}-{conversation['form']}", **conversation}
-            for conversation in question.forms()
+            {"id": f"{cut_id}-{name}-{conversation['form']}", **conversation} for conversation in question.forms()
         ]
     return [*conversations, _caption(truth, cut_id, tradition, rng)]
 

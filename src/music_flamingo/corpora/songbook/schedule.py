@@ -17,8 +17,9 @@ from music_flamingo.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TEXTURES = ("solo", "duet", "full")
-# Uniform over 60..148: 31 % slow, 37 % moderate, 31 % fast.
-BPM = range(60, 149)
+# 31 % slow, 38 % moderate, 31 % fast.
+# Gaps between the classes: at their borders slow and moderate would be a matter of taste.
+BPM = (*range(54, 74), *range(92, 116), *range(134, 154))
 # Shares in tenths, as a deck holds whole cards.
 CHANGES = ("none",) * 4 + ("louder",) * 2 + ("softer",) * 2 + ("pause",) * 2
 CLIP_SHARES = {"train": 0.84, "val": 0.06, "test": 0.10}
@@ -137,9 +138,7 @@ def plan_full_pieces(pieces: Sequence[Piece], count: int, seconds: tuple[int, in
         names = _deal_pieces([piece for piece in pieces if splits[piece.name] == split], number, rng)
         for name, setting in zip(names, _deal_settings(number, rng), strict=True):
             length = float(rng.randint(*seconds))
-            plans.append(
-                Plan(f"full-{len(plans):05d}", split, name, length, setting, None, _draw_sections(rng))
-            )
+            plans.append(Plan(f"full-{len(plans):05d}", split, name, length, setting, None, _draw_sections(rng)))
     return plans
 
 
@@ -163,9 +162,7 @@ def _deal_pieces(pieces: Sequence[Piece], count: int, rng: random.Random) -> lis
     for piece in pieces:
         strata[piece.mode, piece.meter].append(piece.name)
     if count and not strata:
-        raise UserError(
-            f"expected pieces for each of {', '.join(SPLITS)}, got too few for one; raise `clips`"
-        )
+        raise UserError(f"expected pieces for each of {', '.join(SPLITS)}, got too few for one; raise `clips`")
     if not count:
         return []
     order = deal(sorted(strata), count, rng)

@@ -66,9 +66,7 @@ def identity(settings: SongbookSettings, soundfont: Path) -> dict[str, Any]:
         UserError: there is no such soundfont.
     """
     if not soundfont.is_file():
-        raise UserError(
-            f"soundfont: expected a General MIDI .sf2 file, found none at {soundfont}; mend the path"
-        )
+        raise UserError(f"soundfont: expected a General MIDI .sf2 file, found none at {soundfont}; mend the path")
     return {
         "version": VERSION,
         "seed": settings.seed,

@@ -6,8 +6,8 @@ note-off and generate calls are twenty times as fast as tinysoundfont's own Sequ
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,9 @@ def default_soundfont() -> Path:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        path = Path(str(resources.files("pretty_midi"))) / _SOUNDFONT
-    except ModuleNotFoundError:
-        path = Path(_SOUNDFONT)
-    if not path.is_file():
+    package = importlib.util.find_spec("pretty_midi")
+    path = Path(package.origin).with_name(_SOUNDFONT) if package and package.origin else None
+    if path is None or not path.is_file():
         raise UserError(
             f"soundfont: expected {_SOUNDFONT} inside the pretty_midi package, found none; "
             "`pip install pretty_midi`, or name a General MIDI .sf2 file in `soundfont`"
@@ -113,9 +111,7 @@ def _new_synth(soundfont: Path, channels: dict[tuple[int, int], bool]) -> Any:
     try:
         number = synth.sfload(_soundfont_bytes(soundfont))
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"soundfont: expected a General MIDI .sf2 file, {soundfont} is none ({error})"
-        ) from error
+        raise UserError(f"soundfont: expected a General MIDI .sf2 file, {soundfont} is none ({error})") from error
     for (channel, program), is_drum in channels.items():
         synth.program_select(channel, number, _DRUM_BANK if is_drum else 0, program, is_drum)
         synth.control_change(channel, _CHANNEL_VOLUME, DRUM_VOLUME if is_drum else _VOLUMES.get(program, 100))

@@ -52,9 +52,7 @@ def answer_text(question_name: str, value: str) -> str:
 def _step(observation: Mapping[str, Any]) -> str:
     template, _ = STEP_TEMPLATES[observation["field"]]
     start = observation["start"]
-    return template.format(
-        value=observation["value"], seconds=None if start is None else whole_seconds(start)
-    )
+    return template.format(value=observation["value"], seconds=None if start is None else whole_seconds(start))
 
 
 def _stated_value(conversation: Mapping[str, Any], observations: Sequence[Mapping[str, Any]]) -> str | None:

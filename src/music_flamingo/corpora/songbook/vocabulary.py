@@ -18,7 +18,7 @@ from typing import Any
 INSTRUMENTS = ("piano", "organ", "guitar", "violin", "trumpet", "oboe", "flute", "marimba")
 DRUMS = ("drums", "no drums")
 TEXTURES = ("solo", "duet", "full")
-BPM_RANGE = range(60, 149)
+BPM_RANGE = (*range(54, 74), *range(92, 116), *range(134, 154))
 TEMPI = ("slow", "moderate", "fast")
 CHANGES = ("louder", "softer", "pause")
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

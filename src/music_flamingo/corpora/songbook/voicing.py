@@ -40,8 +40,7 @@ def unroll(piece: Piece, part: int, start: float, length: float) -> Line:
     for lap in range(first, last + 1):
         for onset, duration, pitch in piece.parts[part]:
             begin = onset + lap * period - start
-            # The upbeat of the first lap would come before the piece.
-            if begin + duration > 0 and begin < length and (onset >= 0 or lap > 0):
+            if begin + duration > 0 and begin < length:
                 line.append((begin, duration, pitch))
     return _one_at_a_time(line, length)
 
@@ -54,9 +53,7 @@ def choose_voicing(piece: Piece, start: float, length: float, texture: str) -> V
     shares = [_sounding_share(unroll(piece, part, start, length), length) for part in range(len(piece.parts))]
     if texture == "solo":
         # Of parts that sound nearly throughout the highest has the tune.
-        return Voicing(
-            (max(range(len(shares)), key=lambda part: (min(shares[part], _NEARLY_ALWAYS), -part)),), 0
-        )
+        return Voicing((max(range(len(shares)), key=lambda part: (min(shares[part], _NEARLY_ALWAYS), -part)),), 0)
     sounding = [part for part, share in enumerate(shares) if share >= _MIN_SOUNDING]
     parts = sounding or [max(range(len(shares)), key=lambda part: shares[part])]
     if texture == "duet":
@@ -121,10 +118,7 @@ def fill_rests(lines: Sequence[Line], length: float, longest: float) -> list[Lin
     """Lengthen notes so that all lines together are never silent for more than `longest` quarters."""
     ends = _sounding_ends(lines, length, longest)
     return [
-        [
-            (onset, max(duration, ends.get(onset + duration, 0.0) - onset), pitch)
-            for onset, duration, pitch in line
-        ]
+        [(onset, max(duration, ends.get(onset + duration, 0.0) - onset), pitch) for onset, duration, pitch in line]
         for line in lines
     ]
 

@@ -1,0 +1,86 @@
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from tests.builders import model_directory
+
+from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
+from music_flamingo.errors import UserError
+from music_flamingo.models import MusicFlamingo
+from music_flamingo.stages import EvaluationPass, SFTModule, WarmupModule
+
+ADAM = partial(torch.optim.AdamW, lr=3e-3)
+
+
+def model() -> MusicFlamingo:
+    return MusicFlamingo(str(model_directory()))
+
+
+def test_the_loss_falls_on_repeated_rows_and_the_encoder_hears_every_window(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+) -> None:
+    stage, losses = SFTModule(model(), ADAM, warmup_ratio=0.0), []
+    step = stage.training_step
+    stage.training_step = lambda *args: losses.append(step(*args)) or losses[-1]  # type: ignore[method-assign, func-returns-value]
+    train(stage, data(), max_steps=12)
+    assert losses[-1] < 0.7 * losses[0]
+    assert stage.model.windows_with_gradient == stage.model.windows_encoded == 12 * 4
+
+
+def test_frozen_parameters_do_not_move_and_the_others_do(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+) -> None:
+    stage = SFTModule(model(), ADAM, freeze=["audio_tower"], warmup_ratio=0.0)
+    before = {name: p.detach().clone() for name, p in stage.model.network.named_parameters()}
+    train(stage, data(), max_steps=2)
+    moved = {name for name, p in stage.model.network.named_parameters() if not torch.equal(p, before[name])}
+    assert not any("audio_tower" in name for name in moved)
+    assert any("language_model" in name for name in moved)
+    assert any("multi_modal_projector" in name for name in moved)
+
+
+def test_a_freeze_pattern_that_finds_nothing_stops_the_stage() -> None:
+    with pytest.raises(UserError, match="matches no parameter"):
+        SFTModule(model(), ADAM, freeze=["adapter"])
+
+
+def test_the_mean_is_over_answer_tokens(data: Callable[..., ConversationDataModule]) -> None:
+    source = data()
+    source.setup("fit")
+    row = next(iter(source.train_dataloader()))
+    stage = SFTModule(model(), ADAM)
+    loss_sum, num_tokens = stage._loss(row)
+    logprobs, _ = stage.model.target_logprobs(row)
+    assert num_tokens == len(row.targets)
+    torch.testing.assert_close(loss_sum / num_tokens, -logprobs.mean())
+
+
+def test_answers_to_the_test_questions_are_written_line_by_line(
+    data: Callable[..., ConversationDataModule], tmp_path: Path
+) -> None:
+    ways = [EvaluationPass(max_new_tokens=5), EvaluationPass(audio="other", max_new_tokens=5)]
+    stage = SFTModule(model(), ADAM, evaluation=ways)
+    trainer = Trainer(default_root_dir=tmp_path / "2_sft", accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.test(stage, data(test_style=DirectAnswers(["drums"], ["open"])), verbose=False)
+    rows = [json.loads(line) for line in (tmp_path / "2_sft" / "predictions.jsonl").read_text().splitlines()]
+    assert [(row["cut"], row["audio"]) for row in rows] == [
+        (f"test-{n}", a) for a in ("own", "other") for n in range(3)
+    ]
+    assert {row["mode"] for row in rows} == {"direct"}
+    assert {row["truth"] for row in rows} == {"yes", "no"}
+    assert {row["stage"] for row in rows} == {"2_sft"}
+
+
+def test_the_warm_up_scores_samples_in_validation(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer], rewards: list[Any]
+) -> None:
+    stage = WarmupModule(model(), ADAM, rewards=rewards)
+    trainer = train(stage, data(), max_steps=1, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
+    assert 0.0 <= trainer.callback_metrics["val/rewards/format"] <= 1.0
+    assert trainer.callback_metrics["val/loss"] > 0
+    assert trainer.callback_metrics["val/entropy"] > 0
