@@ -84,9 +84,9 @@ class ConversationDataset(Dataset[PackedBatch]):
         if self.per_song is None or len(taken) <= self.per_song:
             return taken
         rng = random.Random(f"{self.seed} {cut.custom.get('epoch', 0)} {cut.id}")
-        always = [c for c in taken if c["question_name"] in self.style.always]
-        others = [c for c in taken if c["question_name"] not in self.style.always]
-        return always + rng.sample(others, max(0, min(len(others), self.per_song - len(always))))
+        always = [c for c in taken if self.style.is_always_asked(c)][: self.per_song]
+        others = [c for c in taken if not self.style.is_always_asked(c)]
+        return always + rng.sample(others, min(len(others), self.per_song - len(always)))
 
 
 class ConversationDataModule(LightningDataModule):

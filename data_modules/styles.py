@@ -20,7 +20,7 @@ class ConversationStyle(ABC):
     Args:
         question_names: questions to take, None for all.
         forms: forms of a question to take.
-        always: questions asked of every song, whatever else is drawn.
+        always: questions asked of every song in their open or caption form, whatever else is drawn.
     """
 
     think = False
@@ -38,6 +38,9 @@ class ConversationStyle(ABC):
     def takes(self, conversation: Conversation) -> bool:
         named = self.question_names is None or conversation["question_name"] in self.question_names
         return named and conversation["form"] in self.forms
+
+    def is_always_asked(self, conversation: Conversation) -> bool:
+        return conversation["question_name"] in self.always and conversation["form"] in ("open", "caption")
 
     @abstractmethod
     def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
@@ -58,7 +61,7 @@ class ThinkTraces(ConversationStyle):
         noise: makes traces and captions as wrong as machine-written ones; None leaves them true.
         question_names: questions to take, None for all.
         forms: forms of a question to take.
-        always: questions asked of every song, whatever else is drawn.
+        always: questions asked of every song in their open or caption form, whatever else is drawn.
 
     Source: Music Flamingo (arXiv:2511.10289), figures of MF-Think.
     """
