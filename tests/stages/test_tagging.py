@@ -29,7 +29,7 @@ def test_only_encoder_projector_and_heads_move(
     assert any("audio_tower" in name for name in moved)
     assert any("heads.drums" in name for name in moved)
     assert not any("language_model" in name or "lm_head" in name for name in moved)
-    assert module.model.windows_with_gradient == 8
+    assert module.model.windows_encoded == 8
 
 
 def test_labels_come_from_the_truth_and_unknown_ones_are_ignored(

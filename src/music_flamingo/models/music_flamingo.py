@@ -29,7 +29,7 @@ class MusicFlamingo(nn.Module):
     Attributes:
         network: transformers' model; its parameter names are the checkpoint's.
         windows_encoded: audio windows that went through the encoder so far.
-        windows_with_gradient: those among them whose embeddings carried a gradient.
+        windows_with_gradient: windows whose embeddings reached the language model with a gradient.
 
     Raises:
         UserError: `pretrained` is not a directory holding a Music Flamingo.
@@ -69,10 +69,7 @@ class MusicFlamingo(nn.Module):
 
     def encode_audio(self, windows: AudioWindows) -> Tensor:
         """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
-        embeddings = self.project(self.audio_features(windows))
-        if embeddings.requires_grad:
-            self.windows_with_gradient += len(windows)
-        return embeddings
+        return self.project(self.audio_features(windows))
 
     def hidden_states(self, batch: PackedBatch, audio: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """(N, D') hidden states of the row.
@@ -86,6 +83,7 @@ class MusicFlamingo(nn.Module):
             audio = self.encode_audio(batch.audio)
         embeddings = self.network.get_input_embeddings()(batch.input_ids)
         if audio is not None:
+            self.windows_with_gradient += len(batch.audio or ()) if audio.requires_grad else 0
             embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
         positions = batch.tree.position_ids().to(embeddings.device)
         return self.continue_from(embeddings, positions, attend or TreeAttention(batch.tree))

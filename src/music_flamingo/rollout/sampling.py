@@ -76,8 +76,19 @@ class RolloutEngine(Protocol):
 
 
 def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Next tokens (B,), their log-probabilities (B,) and the entropies (B,) of (B, V) logits."""
+    """Next tokens (B,), their log-probabilities (B,) and the entropies (B,) of (B, V) logits.
+
+    One uniform number per row is looked up in the row's cumulative distribution: `torch.multinomial` draws one per row
+    and token, which took a third of a rollout's time on a CPU.
+    """
     logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     probabilities = logprobs.exp()
-    tokens = logits.argmax(-1) if temperature == 0 else torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    if temperature == 0:
+        tokens = logits.argmax(-1)
+    else:
+        cumulative = probabilities.cumsum(-1)
+        uniform = torch.rand(len(logits), 1, generator=generator, device=logits.device)
+        # Scaled by the last sum, which rounding leaves a little off 1, so that no token beyond the last is drawn.
+        tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)[:, 0]
+        tokens = tokens.clamp(max=logits.shape[-1] - 1)
     return tokens, logprobs.gather(-1, tokens[:, None])[:, 0], -(probabilities * logprobs).sum(-1)

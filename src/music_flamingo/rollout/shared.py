@@ -12,6 +12,10 @@ from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
 
 
+KEEP_ABOVE = 0.8
+"""Share of prompts that must still decode; below it the finished ones leave, which copies the others' keys and values."""
+
+
 class SharedEngine:
     """Decodes the completions of all prompts of a row together."""
 
@@ -31,36 +35,66 @@ class SharedEngine:
         hidden = model.hidden_states(batch, audio, attend=prefill)
         cache = _BranchAttention(prefill, [batch.tree.row_positions(p) for p in prompts], sampling)
         hidden = hidden[cache.last_positions].repeat_interleave(sampling.num_generations, 0)
-
-        steps: list[tuple[Tensor, Tensor, Tensor]] = []
-        finished = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
+        drawn = _Drawn(len(prompts), sampling, end_of_turn, hidden.device)
         for step in range(sampling.max_new_tokens):
-            drawn = draw(hidden @ model.head_weight.T, sampling.temperature, generator)
-            steps.append(drawn)
-            finished |= drawn[0] == end_of_turn
-            if bool(finished.all()) or step + 1 == sampling.max_new_tokens:
+            tokens, logprobs, entropies = draw(hidden @ model.head_weight.T, sampling.temperature, generator)
+            drawn.add(tokens, logprobs, entropies)
+            kept = drawn.unfinished_prompts()
+            if not len(kept) or step + 1 == sampling.max_new_tokens:
                 break
+            if len(kept) < KEEP_ABOVE * len(drawn.prompts):
+                tokens = tokens.unflatten(0, (-1, sampling.num_generations))[kept].flatten()
+                cache.keep(kept)
+                drawn.keep(kept)
             cache.step = step
-            hidden = model.continue_from(model.embed_tokens(drawn[0]), cache.next_positions + step, cache)
-        return _completions(steps, prompts, sampling.num_generations, end_of_turn)
+            hidden = model.continue_from(model.embed_tokens(tokens), cache.next_positions + step, cache)
+        return drawn.completions(prompts)
 
 
-def _completions(
-    steps: list[tuple[Tensor, Tensor, Tensor]], prompts: list[int], num_generations: int, end_of_turn: int
-) -> list[Completion]:
-    tokens, logprobs, entropies = (torch.stack(column, 1) for column in zip(*steps, strict=True))
-    ended = tokens == end_of_turn
-    lengths = torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1]).tolist()
-    return [
-        Completion(
-            prompts[row // num_generations],
-            tokens[row, :length],
-            logprobs[row, :length],
-            entropies[row, :length],
-            bool(ended[row, length - 1]),
-        )
-        for row, length in enumerate(lengths)
-    ]
+class _Drawn:
+    """Tokens drawn so far, (B, G, max_new_tokens), and which prompts still decode.
+
+    Attributes:
+        prompts: (b,) those whose tokens are still drawn, a part of the B.
+    """
+
+    def __init__(self, num_prompts: int, sampling: SamplingParameters, end_of_turn: int, device: torch.device) -> None:
+        shape = (num_prompts, sampling.num_generations, sampling.max_new_tokens)
+        self.end_of_turn = end_of_turn
+        self.tokens = torch.full(shape, end_of_turn, device=device)
+        self.logprobs = torch.zeros(shape, device=device)
+        self.entropies = torch.zeros(shape, device=device)
+        self.prompts = torch.arange(num_prompts, device=device)
+        self.length = 0
+
+    def add(self, tokens: Tensor, logprobs: Tensor, entropies: Tensor) -> None:
+        group = (-1, self.tokens.shape[1])
+        for stored, new in ((self.tokens, tokens), (self.logprobs, logprobs), (self.entropies, entropies)):
+            stored[self.prompts, :, self.length] = new.unflatten(0, group)
+        self.length += 1
+
+    def unfinished_prompts(self) -> Tensor:
+        """Which of `prompts`, by place, have a completion that has not ended."""
+        ended = (self.tokens[self.prompts, :, : self.length] == self.end_of_turn).any(-1)
+        return torch.nonzero(~ended.all(-1)).flatten()
+
+    def keep(self, kept: Tensor) -> None:
+        self.prompts = self.prompts[kept]
+
+    def completions(self, prompts: list[int]) -> list[Completion]:
+        ended = self.tokens[:, :, : self.length] == self.end_of_turn
+        lengths = torch.where(ended.any(-1), ended.int().argmax(-1) + 1, self.length).tolist()
+        return [
+            Completion(
+                prompt,
+                self.tokens[row, member, :length],
+                self.logprobs[row, member, :length],
+                self.entropies[row, member, :length],
+                bool(ended[row, member, length - 1]),
+            )
+            for row, prompt in enumerate(prompts)
+            for member, length in enumerate(lengths[row])
+        ]
 
 
 class _RecordingAttention:
@@ -105,6 +139,17 @@ class _BranchAttention:
         self.own_keys = [key.new_empty(own) for key in prefill.keys]
         self.own_values = [value.new_empty(own) for value in prefill.values]
         self.step = 0
+
+    def keep(self, kept: Tensor) -> None:
+        """Go on with the prompts at these places only."""
+        rows = torch.arange(len(self.next_positions), device=kept.device).unflatten(0, (-1, self.num_generations))
+        rows = rows[kept].flatten()
+        self.hidden_keys = self.hidden_keys[kept]
+        self.next_positions = self.next_positions[rows]
+        self.prompt_keys = [key[:, kept] for key in self.prompt_keys]
+        self.prompt_values = [value[:, kept] for value in self.prompt_values]
+        self.own_keys = [key[:, rows] for key in self.own_keys]
+        self.own_values = [value[:, rows] for value in self.own_values]
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """`query` is (H, B G, D), `key` and `value` (H', B G, D): one token per branch."""

@@ -47,14 +47,15 @@ def test_textures_take_the_tune_the_outer_parts_or_all() -> None:
     assert choose_voicing(four, 0.0, 8.0, "full") == Voicing((0, 1, 2, 3), 0)
 
 
-def test_a_lonely_tune_gets_drones_on_the_tonic_and_the_fifth() -> None:
+def test_a_lonely_tune_gets_drones_on_the_tonic_the_fifth_and_the_tenth() -> None:
     tune = piece()
     assert choose_voicing(tune, 0.0, 8.0, "duet") == Voicing((0,), 1)
     full = choose_voicing(tune, 0.0, 8.0, "full")
-    assert full == Voicing((0,), 2)
-    _, tonic, fifth = voice(tune, full, 0.0, 4.0)
+    assert full == Voicing((0,), 3)
+    _, tonic, fifth, tenth = voice(tune, full, 0.0, 4.0)
     assert tonic == [(0.0, 2.0, 55), (2.0, 2.0, 55)]
-    assert fifth == [(0.0, 2.0, 50), (2.0, 2.0, 50)]
+    assert fifth == [(0.0, 2.0, 62), (2.0, 2.0, 62)]
+    assert tenth == [(0.0, 2.0, 71), (2.0, 2.0, 71)]
 
 
 def test_drones_keep_to_the_beats_of_the_piece_and_sound_from_the_start() -> None:
@@ -72,7 +73,7 @@ def test_parts_that_mostly_rest_are_passed_over() -> None:
     resting = ((0.0, 1.0, 90),)
     trio = piece(resting, line((72,)), line((60,)))
     assert choose_voicing(trio, 0.0, 8.0, "solo").parts == (1,)
-    assert choose_voicing(trio, 0.0, 8.0, "full") == Voicing((1, 2), 1)
+    assert choose_voicing(trio, 0.0, 8.0, "full") == Voicing((1, 2), 2)
     assert is_well_covered(trio, 0.0, 8.0, "duet")
     assert not is_well_covered(trio, 0.0, 8.0, "full")
 

@@ -46,7 +46,8 @@ class MachineNoise:
     Args:
         missing: probability that a step or fact is left out.
         wrong: probability that it has a random wrong value.
-        systematic: instrument -> instrument it is always taken for.
+        systematic: instrument -> instrument it is taken for by habit.
+        habit: probability that the habit wins where a step is neither missing nor wrong.
         max_wrong_steps: share of randomly wrong steps above which a chain is dropped. Systematic mistakes do
             not count, as the checker makes them too.
         seed: another seed makes other mistakes.
@@ -60,12 +61,13 @@ class MachineNoise:
     systematic: dict[str, str] = field(default_factory=lambda: {"oboe": "flute", "marimba": "piano"})
     max_wrong_steps: float = 0.30
     seed: int = 0
+    habit: float = 1.0
     _counts: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
     _counted: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every argument."""
-        for name in ("missing", "wrong", "max_wrong_steps"):
+        for name in ("missing", "wrong", "max_wrong_steps", "habit"):
             _check_probability(name, getattr(self, name))
         _check_probability("missing + wrong", self.missing + self.wrong)
         for name in (*self.systematic, *self.systematic.values()):
@@ -154,7 +156,8 @@ class MachineNoise:
         if draw < self.missing:
             tally["missing"] += 1
             return None
-        heard = self.systematic.get(value, value)
+        by_habit = self.habit >= 1.0 or rng.random() < self.habit
+        heard = self.systematic.get(value, value) if by_habit else value
         mistaken = self._mistaken(name, value, rng) if draw < self.missing + self.wrong else None
         if mistaken is not None:
             tally["wrong"] += 1

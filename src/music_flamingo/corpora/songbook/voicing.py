@@ -12,18 +12,19 @@ from music_flamingo.corpora.songbook.scores import Note, Piece
 
 Line = list[Note]
 
-_NUM_LINES = {"solo": 1, "duet": 2, "full": 3}
+_NUM_LINES = {"solo": 1, "duet": 2, "full": 4}
 # A part that is silent for more than half of the excerpt would make a trio of a quartet.
 _MIN_SOUNDING = 0.5
 _NEARLY_ALWAYS = 0.8
 _DRONE_BEATS = 2
 _DRONE_PITCH = 48
 _FIFTH = 7
+_MAJOR_TENTH, _MINOR_TENTH = 16, 15
 
 
 @dataclass(frozen=True)
 class Voicing:
-    """Which parts are played, and how many drones (on the tonic, then on the fifth) beside them."""
+    """Which parts are played, and how many drones (on the tonic, the fifth, the tenth) beside them."""
 
     parts: tuple[int, ...]
     num_drones: int
@@ -65,7 +66,8 @@ def choose_voicing(piece: Piece, start: float, length: float, texture: str) -> V
 def voice(piece: Piece, voicing: Voicing, start: float, length: float) -> list[Line]:
     """The lines of an excerpt, drones last."""
     lines = [unroll(piece, part, start, length) for part in voicing.parts]
-    return lines + [_drone(piece, interval, start, length) for interval in (0, _FIFTH)[: voicing.num_drones]]
+    intervals = (0, _FIFTH, _MAJOR_TENTH if piece.mode == "major" else _MINOR_TENTH)
+    return lines + [_drone(piece, interval, start, length) for interval in intervals[: voicing.num_drones]]
 
 
 def is_well_covered(piece: Piece, start: float, length: float, texture: str) -> bool:
@@ -154,7 +156,7 @@ def _sounding_share(line: Line, length: float) -> float:
 def _drone(piece: Piece, interval: int, start: float, length: float) -> Line:
     """A held note below the tune, struck anew every other beat of the piece so that it does not die away."""
     step = _DRONE_BEATS * beat_quarters(piece.meter)
-    pitch = _DRONE_PITCH + (piece.tonic + interval) % 12
+    pitch = _DRONE_PITCH + piece.tonic % 12 + interval
     first = math.floor(start / step)
     grid = [index * step - start for index in range(first, first + math.ceil(length / step) + 2)]
     return _one_at_a_time([(onset, step, pitch) for onset in grid if onset < length], length)
