@@ -12,7 +12,10 @@ TORCH_INDEX ?=
 INSTALLED := .venv/installed
 LINKS := build/typecheck/music_flamingo
 SONGBOOK := recipes/songbook
-fit_and_test = $(BIN)/music-flamingo fit $(1) && $(BIN)/music-flamingo test $(1) --ckpt_path last
+define fit_and_test
+	$(BIN)/music-flamingo fit $(2)
+	$(BIN)/music-flamingo test $(2) --run.start runs/songbook/$(1)/export
+endef
 
 .PHONY: help setup demo test lint typecheck check bench clean links
 
@@ -25,10 +28,10 @@ demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on tw
 	$(BIN)/music-flamingo songbook --out runs/songbook/corpus
 	$(BIN)/music-flamingo init --out runs/songbook/0_init --corpus runs/songbook/corpus
 	$(BIN)/music-flamingo fit --config $(SONGBOOK)/1_tagging.yaml
-	$(call fit_and_test,--config $(SONGBOOK)/2_sft.yaml)
-	$(call fit_and_test,--config $(SONGBOOK)/3_warmup.yaml)
-	$(call fit_and_test,--config $(SONGBOOK)/4_grpo.yaml)
-	$(call fit_and_test,--config $(SONGBOOK)/3_warmup.yaml --config $(SONGBOOK)/control.yaml)
+	$(call fit_and_test,2_sft,--config $(SONGBOOK)/2_sft.yaml)
+	$(call fit_and_test,3_warmup,--config $(SONGBOOK)/3_warmup.yaml)
+	$(call fit_and_test,4_grpo,--config $(SONGBOOK)/4_grpo.yaml)
+	$(call fit_and_test,control,--config $(SONGBOOK)/3_warmup.yaml --config $(SONGBOOK)/control.yaml)
 	$(BIN)/music-flamingo report runs/songbook
 
 test: $(INSTALLED)  ## every test that needs no GPU

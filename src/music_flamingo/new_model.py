@@ -1,12 +1,18 @@
 """`music-flamingo init`: an untrained model to start a recipe from."""
 
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
 
 from music_flamingo.corpora.conversations import iterate_texts
+from music_flamingo.data_modules.styles import BRIDGE
 from music_flamingo.errors import UserError
+from music_flamingo.models.conversation_format import THINK_SUFFIX
 from music_flamingo.models.presets import PRESETS, build_config, build_network, build_processor
+
+SUFFIX_REPETITIONS = 100
+"""How often the tokenizer sees the words around thoughts, which stand in no corpus but in every prompt for them."""
 
 
 def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -> None:
@@ -21,9 +27,8 @@ def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -
     if preset not in PRESETS:
         raise UserError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     size = PRESETS[preset]
-    processor = build_processor(
-        iterate_texts(corpus), size["vocabulary"], size["audio"]["num_mel_bins"], size["window_seconds"]
-    )
+    texts = chain(iterate_texts(corpus), repeat(f"{THINK_SUFFIX} {BRIDGE}", SUFFIX_REPETITIONS))
+    processor = build_processor(texts, size["vocabulary"], size["audio"]["num_mel_bins"], size["window_seconds"])
     torch.manual_seed(seed)
     network = build_network(build_config(preset, processor))
     network.save_pretrained(out)

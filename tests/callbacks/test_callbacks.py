@@ -3,11 +3,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.builders import QUESTIONS, model_directory, question_row, song, write_corpus
 
 from music_flamingo.callbacks import Curriculum, Lesson, ThroughputMonitor
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.errors import UserError
+from tests.builders import QUESTIONS, model_directory, question_row, song, write_corpus
 
 
 class Logged(dict[str, float]):

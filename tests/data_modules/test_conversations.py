@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.builders import chat, model_directory, write_corpus
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
+from tests.builders import chat, model_directory, write_corpus
 
 
 @pytest.fixture(scope="module")

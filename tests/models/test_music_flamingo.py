@@ -3,6 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import MusicFlamingoForConditionalGeneration
+
+from music_flamingo.batch import PackedBatch
+from music_flamingo.callbacks.hf_export import export
+from music_flamingo.errors import UserError
+from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
 from tests.builders import (
     ANSWERS,
     QUESTIONS,
@@ -14,13 +21,6 @@ from tests.builders import (
     song,
     tiny_model,
 )
-from torch import Tensor
-from transformers import MusicFlamingoForConditionalGeneration
-
-from music_flamingo.batch import PackedBatch
-from music_flamingo.callbacks.hf_export import export
-from music_flamingo.errors import UserError
-from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
 
 SONGS = [song(10.0, 0), song(23.4, 1), song(7.0, 2), song(38.0, 3)]  # one, three, one and four windows
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.builders import ANSWERS, QUESTIONS, chat, question_row, song, tiny_model
 
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs, with_completions, without_answers
+from tests.builders import ANSWERS, QUESTIONS, chat, question_row, song, tiny_model
 
 SONGS = [song(10.0, 0), song(15.0, 1), song(34.0, 2)]  # one, two and four windows
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningModule, Trainer
-from tests.builders import model_directory, write_corpus
 
 from music_flamingo.corpora.songbook.vocabulary import songbook_vocabulary
 from music_flamingo.data_modules import ConversationDataModule, ThinkTraces
@@ -16,6 +15,7 @@ from music_flamingo.rewards import (
     ThinkStepsReward,
     WeightedReward,
 )
+from tests.builders import model_directory, write_corpus
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from tests.builders import model_directory
 
 from music_flamingo.callbacks import GRPOSampling
 from music_flamingo.data_modules import ConversationDataModule
@@ -15,6 +14,7 @@ from music_flamingo.models import MusicFlamingo
 from music_flamingo.rewards import Reference, Reward, WeightedReward
 from music_flamingo.rollout import SamplingParameters
 from music_flamingo.stages import GRPOModule
+from tests.builders import model_directory
 
 SGD = partial(torch.optim.SGD, lr=0.5)
 GROUP = SamplingParameters(max_new_tokens=8, num_generations=5)

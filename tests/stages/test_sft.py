@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from tests.builders import model_directory
 
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages import EvaluationPass, SFTModule, WarmupModule
+from tests.builders import model_directory
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
 

@@ -4,13 +4,13 @@ from functools import partial
 import pytest
 import torch
 from lightning import Trainer
-from tests.builders import model_directory
 
 from music_flamingo.batch import IGNORE_INDEX
 from music_flamingo.data_modules import ConversationDataModule
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages import TaggingModule
+from tests.builders import model_directory
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
 

@@ -11,9 +11,8 @@ from music_flamingo.kernels.prefix_attention import prefix_attention
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
 
-
 KEEP_ABOVE = 0.8
-"""Share of prompts that must still decode; below it the finished ones leave, which copies the others' keys and values."""
+"""Share of prompts that must still decode; below it the finished ones leave, which copies the others' keys."""
 
 
 class SharedEngine:

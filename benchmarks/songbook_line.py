@@ -1,0 +1,139 @@
+"""The whole line of `make demo` for several seeds: does every claim about the songbook hold on held-out pieces?
+
+    python benchmarks/songbook_line.py --seeds 0 1 2          about 15 minutes a seed on two cores
+
+Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
+benchmarks/results/<date>-songbook.json, a list of claims with the value of each seed, and the same as Markdown.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("music-flamingo")
+STAGES = {
+    "1_tagging": ["1_tagging"],
+    "2_sft": ["2_sft"],
+    "3_warmup": ["3_warmup"],
+    "4_grpo": ["4_grpo"],
+    "control": ["3_warmup", "control"],
+}
+
+# Name of the claim, where report.json has its value, and the least (or, negative, the most) it must be.
+CLAIMS: list[tuple[str, str, float]] = [
+    ("instrument, final model", "questions.instrument.accuracy", 0.85),
+    ("drums, final model", "questions.drums.accuracy", 0.90),
+    ("texture, final model", "questions.texture.accuracy", 0.90),
+    ("change, final model", "questions.change.accuracy", 0.85),
+    ("tempo after sft", "stages.2_sft.accuracy.tempo", 0.50),
+    ("sampled reward, GRPO minus warm-up", "rewards.differences.sampled.after_minus_before.mean", 0.10),
+    ("sampled reward, GRPO minus control", "rewards.differences.sampled.after_minus_control.mean", 0.05),
+    ("greedy reward, GRPO minus warm-up", "rewards.differences.greedy.after_minus_before.mean", 0.05),
+    ("format of samples after warm-up", "format_share.3_warmup", 0.95),
+    ("mislabelled instruments after GRPO", "systematic.accuracy.4_grpo", 0.60),
+    ("false think steps after GRPO", "false_step_share.4_grpo", -0.08),
+    ("repeated values in captions after GRPO", "repeated_value_share.4_grpo", -0.05),
+]
+
+
+def main() -> None:
+    """Run every seed, then write what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--skip-training", action="store_true", help="read the reports of earlier runs")
+    arguments = parser.parse_args()
+    corpus = arguments.runs / "songbook_corpus"
+    if not arguments.skip_training:
+        run("songbook", "--out", corpus)
+        for seed in arguments.seeds:
+            train(arguments.runs / f"songbook_{seed}", corpus, seed)
+    reports = {seed: json.loads(report_of(arguments.runs, seed).read_text()) for seed in arguments.seeds}
+    write(reports)
+
+
+def report_of(runs: Path, seed: int) -> Path:
+    """Where a seed's report is."""
+    return runs / f"songbook_{seed}" / "report.json"
+
+
+def train(root: Path, corpus: Path, seed: int) -> None:
+    """All stages of one seed, each tested from its export."""
+    root.mkdir(parents=True, exist_ok=True)
+    link = root / "corpus"
+    if not link.exists():
+        link.symlink_to(corpus.resolve())
+    run("init", "--out", root / "0_init", "--corpus", corpus, "--seed", seed)
+    for name, recipes in STAGES.items():
+        settings = [f"--config=recipes/songbook/{recipe}.yaml" for recipe in recipes]
+        settings += [f"--run.root={root}", f"--run.seed={seed}"]
+        run("fit", *settings)
+        if name != "1_tagging":
+            run("test", *settings, f"--run.start={root / name / 'export'}")
+    run("report", root)
+
+
+def run(*words: object) -> None:
+    """One `music-flamingo` command; a failure ends the benchmark."""
+    subprocess.run([str(COMMAND), *map(str, words)], check=True, cwd=ROOT)
+
+
+def lookup(report: dict[str, Any], path: str) -> float | None:
+    """The number at a dotted path; `stages` is a list of named entries, and an interval gives its mean."""
+    value: Any = {**report, "stages": {stage["name"]: stage for stage in report["stages"]}}
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("mean", "accuracy", "share") if key in value), None)
+    return None if value is None else float(value)
+
+
+def write(reports: dict[int, dict[str, Any]]) -> None:
+    """JSON and Markdown tables of all claims."""
+    rows = []
+    for claim, path, must in CLAIMS:
+        values = {seed: lookup(report, path) for seed, report in reports.items()}
+        known = [value for value in values.values() if value is not None]
+        holds = len(known) == len(values) and all(v >= must if must >= 0 else v <= -must for v in known)
+        rows.append({"claim": claim, "path": path, "must": must, "values": values, "holds": holds})
+    date = datetime.now(UTC).date().isoformat()
+    results = ROOT / "benchmarks" / "results"
+    about = {
+        "date": date,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": os.getloadavg(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "lightning", "lhotse", "music21")},
+        "command": " ".join(sys.argv),
+        "seconds": {seed: {s["name"]: s["seconds"] for s in report["stages"]} for seed, report in reports.items()},
+        "questions": {seed: report["questions"] for seed, report in reports.items()},
+        "rewards": {seed: report["rewards"] for seed, report in reports.items()},
+    }
+    (results / f"{date}-songbook.json").write_text(json.dumps({**about, "claims": rows}, indent=1) + "\n")
+    (results / f"{date}-songbook.md").write_text(markdown(rows, list(reports), date))
+    sys.stdout.write(f"{results / f'{date}-songbook.md'}\n")
+
+
+def markdown(rows: list[dict[str, Any]], seeds: list[int], date: str) -> str:
+    """The claims as a table."""
+    lines = [f"Songbook, {date}, held-out pieces, one column per seed.", ""]
+    lines += [
+        "| claim | must | " + " | ".join(f"seed {s}" for s in seeds) + " | holds |",
+        "|---" * (len(seeds) + 3) + "|",
+    ]
+    for row in rows:
+        must = f">= {row['must']:.2f}" if row["must"] >= 0 else f"<= {-row['must']:.2f}"
+        values = ["" if v is None else f"{v:.3f}" for v in row["values"].values()]
+        lines.append(f"| {row['claim']} | {must} | {' | '.join(values)} | {'yes' if row['holds'] else 'no'} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
