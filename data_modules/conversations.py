@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lhotse import CutSet
 from lhotse.cut import Cut
-from lhotse.dataset import DynamicCutSampler
+from lhotse.dataset import SimpleCutSampler
 from lhotse.utils import fastcopy
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -156,7 +156,7 @@ class ConversationDataModule(LightningDataModule):
         self.cuts = {split: read_cuts(self.corpus, split) for split in ("train", "val", "test")}
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
-        sampler = DynamicCutSampler(self.cuts["train"], max_duration=self.max_duration, shuffle=True, seed=self.seed)
+        sampler = SimpleCutSampler(self.cuts["train"], max_duration=self.max_duration, shuffle=True, seed=self.seed)
         sampler.filter(self.admits)
         sampler.map(lambda cuts: _with_epoch(cuts, sampler.epoch))
         dataset = ConversationDataset(
@@ -184,7 +184,7 @@ class ConversationDataModule(LightningDataModule):
     def _fixed_loader(
         self, split: str, style: ConversationStyle, per_song: int | None, *, prompts_only: bool
     ) -> DataLoader[PackedBatch]:
-        sampler = DynamicCutSampler(self.cuts[split], max_duration=self.test_max_duration, shuffle=False)
+        sampler = SimpleCutSampler(self.cuts[split], max_duration=self.test_max_duration, shuffle=False)
         dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
 

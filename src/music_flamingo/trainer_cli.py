@@ -227,6 +227,8 @@ def set_warnings(verb: str) -> None:
     hints.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # transformers loads models in evaluation mode, and frozen modules stay in it on purpose.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     if verb != "fit":
         warnings.filterwarnings("error", message=NO_LAST_CHECKPOINT)
 

@@ -67,8 +67,8 @@ def test_gradients_of_a_group_equal_those_of_plain_rows() -> None:
         targets = inputs["input_ids"][0, prompt:]
         (-logits[prompt - 1 : -1].gather(-1, targets[:, None]).sum()).backward()
     for (name, ours), expected in zip(shared.network.named_parameters(), plain.parameters(), strict=True):
-        if expected.grad is None:
-            assert ours.grad is None, name
+        if not ours.requires_grad:
+            assert name == "model.audio_tower.embed_positions.weight"
             continue
         difference = (ours.grad - expected.grad).norm() / expected.grad.norm().clamp(min=1e-12)
         # A key's bias shifts all scores of a query alike: its gradient is rounding error around zero.

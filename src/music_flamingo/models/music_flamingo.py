@@ -40,6 +40,8 @@ class MusicFlamingo(nn.Module):
         require_model_directory(Path(pretrained))
         self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
+        # Whisper's sinusoids; transformers freezes them in the constructor and loads them as trainable.
+        self.network.model.audio_tower.embed_positions.requires_grad_(False)
         self.windows_encoded = 0
         self.windows_with_gradient = 0
 
