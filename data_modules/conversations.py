@@ -156,6 +156,7 @@ class ConversationDataModule(LightningDataModule):
         self.cuts = {split: read_cuts(self.corpus, split) for split in ("train", "val", "test")}
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
+        self._require_songs(self.cuts["train"])
         sampler = SimpleCutSampler(self.cuts["train"], max_duration=self.max_duration, shuffle=True, seed=self.seed)
         sampler.filter(self.admits)
         sampler.map(lambda cuts: _with_epoch(cuts, sampler.epoch))
@@ -180,6 +181,16 @@ class ConversationDataModule(LightningDataModule):
         admitted: bool = short and cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
         self.skipped_by_curriculum += not admitted
         return admitted
+
+    def _require_songs(self, cuts: CutSet) -> None:
+        """Raise a UserError when the curriculum's first lesson lets no song in."""
+        if not any(self.admits(cut) for cut in cuts):
+            limits = ", ".join(f"{name} {limit:g}" for name, limit in self.curriculum_limits.items()) or "no limits"
+            raise UserError(
+                f"{self.corpus}: the curriculum's first lesson ({limits}) lets in none of {len(cuts)} training cuts: "
+                "raise its limits, or leave the Curriculum out of trainer.callbacks"
+            )
+        self.skipped_by_curriculum = 0
 
     def _fixed_loader(
         self, split: str, style: ConversationStyle, per_song: int | None, *, prompts_only: bool

@@ -77,7 +77,7 @@ def test_windows_of_one_song_can_be_taken_out_again() -> None:
     assert batch.song_windows(0).lengths.tolist() == [100, 4]  # type: ignore[union-attr]
     assert batch.song_windows(1) is None
     assert batch.song_windows(2).lengths.tolist() == [8]  # type: ignore[union-attr]
-    assert batch.prompts() == [0, 1, 2]
+    assert batch.prompts() == [1]
 
 
 def test_a_placeholder_that_a_model_drew_is_a_word() -> None:

@@ -201,8 +201,9 @@ class PackedBatch:
         return AudioWindows(self.audio.features[part], self.audio.lengths[part], self.audio.indices[part])
 
     def prompts(self) -> list[int]:
-        """Segments nothing continues: the prompts of a batch of prompts."""
-        continued = set(self.tree.parents)
+        """Segments nothing continues: the prompts of a batch of prompts. A song nobody asks about is none."""
+        songs = {root for root, count in zip(self.tree.roots(), self.window_counts, strict=True) if count}
+        continued = set(self.tree.parents) | songs
         return [segment for segment in range(len(self.tree.lengths)) if segment not in continued]
 
 

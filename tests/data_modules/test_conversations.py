@@ -146,3 +146,10 @@ def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     (corpus / "audio" / "train-0.wav").replace(corpus / "audio" / "train-0.flac")
     with pytest.raises(UserError, match="expected finite samples, got NaN or infinity"):
         next(iter(data_module(corpus, cache_features=False).train_dataloader()))
+
+
+def test_a_curriculum_that_lets_no_song_in_is_an_error(corpus: Path) -> None:
+    data = data_module(corpus)
+    data.curriculum_limits = {"max_duration": 5.0}
+    with pytest.raises(UserError, match=r"first lesson \(max_duration 5\) lets in none of 8 training cuts"):
+        data.train_dataloader()

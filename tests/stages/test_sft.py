@@ -8,7 +8,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
+from music_flamingo.corpora.songbook.noise import MachineNoise
+from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages import EvaluationPass, SFTModule, WarmupModule
@@ -84,3 +85,13 @@ def test_the_warm_up_scores_samples_in_validation(
     assert 0.0 <= trainer.callback_metrics["val/rewards/format"] <= 1.0
     assert trainer.callback_metrics["val/loss"] > 0
     assert trainer.callback_metrics["val/entropy"] > 0
+
+
+def test_songs_whose_chains_were_all_dropped_are_not_sampled(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer], rewards: list[Any]
+) -> None:
+    noise = MachineNoise(missing=0.0, wrong=1.0, systematic={})
+    stage = WarmupModule(model(), ADAM, rewards=rewards)
+    source = data(style=ThinkTraces(noise, ["instrument"], ["open"]))
+    trainer = train(stage, source, max_steps=1, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
+    assert "val/rewards/format" not in trainer.callback_metrics

@@ -135,6 +135,8 @@ class AnsweringModule(LightningModule):
         self, row: PackedBatch, sampling: SamplingParameters, audio: torch.Tensor | None = None
     ) -> list[Completion]:
         """Completions of all prompts of a row; `audio` (A, D') saves encoding it again."""
+        if not row.prompts():
+            return []
         if audio is None and row.audio is not None:
             audio = self.model.encode_audio(row.audio)
         return self.engine.sample(self.model, row, audio, sampling, self.chat.end_of_turn, self.generator)
