@@ -13,8 +13,9 @@ from music_flamingo.rewards.reward import Reward
 from music_flamingo.rewards.vocabulary import Vocabulary, read_vocabulary
 from music_flamingo.think_tags import parse_completion
 
-# A full stop between digits does not end a sentence. Possessive: every character is looked at once.
-_STATEMENT = re.compile(r"[^.\s][^.\n]*+(?:\.(?=\S)[^.\n]*+)*+")
+# A full stop within a word or number does not end a sentence. No possessive quantifiers, which read wrongly before
+# Python 3.11.5; each character fits one alternative only, so that there is nothing to go back over.
+_STATEMENT = re.compile(r"[^.\s](?:[^.\n]|\.(?=\S))*")
 _SECONDS = r"(?P<seconds>\d{1,6}(?:\.\d{1,6})?)"
 MAX_THINK_CHARACTERS = 20_000
 """Longer thoughts earn 0 without being read; MF-Think's have at most 250 words."""
