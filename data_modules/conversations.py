@@ -175,12 +175,21 @@ class ConversationDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def admits(self, cut: Cut) -> bool:
-        """Whether the curriculum's present limits let a cut in; what they keep out is counted."""
+        """Whether the curriculum's present limits let a cut in; what they keep out is counted.
+
+        Raises:
+            UserError: the curriculum limits the difficulty, and the cut does not say how difficult it is.
+        """
         limits = self.curriculum_limits
-        short = cut.duration <= limits.get("max_duration", math.inf)
-        admitted: bool = short and cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
-        self.skipped_by_curriculum += not admitted
-        return admitted
+        if "max_difficulty" in limits and "difficulty" not in cut.custom:
+            raise UserError(
+                f"cut {cut.id}: expected custom.difficulty, as the curriculum limits it, got none: "
+                "add it, or leave max_difficulty out of the lessons"
+            )
+        is_short = cut.duration <= limits.get("max_duration", math.inf)
+        is_easy = cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
+        self.skipped_by_curriculum += not (is_short and is_easy)
+        return is_short and is_easy
 
     def _require_songs(self, cuts: CutSet) -> None:
         """Raise a UserError when the curriculum's first lesson lets no song in."""

@@ -153,3 +153,13 @@ def test_a_curriculum_that_lets_no_song_in_is_an_error(corpus: Path) -> None:
     data.curriculum_limits = {"max_duration": 5.0}
     with pytest.raises(UserError, match=r"first lesson \(max_duration 5\) lets in none of 8 training cuts"):
         data.train_dataloader()
+
+
+def test_a_cut_that_does_not_say_how_difficult_it_is_cannot_be_limited(corpus: Path) -> None:
+    data = data_module(corpus)
+    data.curriculum_limits = {"max_difficulty": 1.0}
+    cut = data.cuts["train"][0]
+    assert data.admits(cut)
+    del cut.custom["difficulty"]
+    with pytest.raises(UserError, match=r"cut train-0: expected custom.difficulty"):
+        data.admits(cut)

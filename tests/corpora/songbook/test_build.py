@@ -21,6 +21,7 @@ FIELDS = {
     "source",
     "licence",
     "kind",
+    "difficulty",
     "truth",
     "metadata",
     "observations",

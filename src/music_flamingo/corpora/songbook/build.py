@@ -125,11 +125,17 @@ class _CutMaker:
             "source": _source(),
             "licence": LICENCES[piece.tradition],
             "kind": "full" if plan.sections else "clip",
+            "difficulty": DIFFICULTIES.get(truth["texture"], FULL_PIECE_DIFFICULTY),
             "truth": truth,
             "metadata": fields,
             "observations": observed,
             "conversations": conversations,
         }
+
+
+DIFFICULTIES = {"solo": 1, "duet": 2, "full": 3}
+"""By which a curriculum lets clips in: how many lines have to be heard apart."""
+FULL_PIECE_DIFFICULTY = 4
 
 
 @functools.cache
