@@ -11,7 +11,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.evaluation.report import build_report, print_report, report_command
 from music_flamingo.evaluation.run_folder import read_run
 
-NOISE = "    noise: {init_args: {systematic: {oboe: flute}}}\n"
+NOISE = "    style: {init_args: {noise: {init_args: {systematic: {oboe: flute}}}}}\n"
 
 
 @pytest.fixture(scope="module")

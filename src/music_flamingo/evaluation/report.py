@@ -168,7 +168,7 @@ def _differences(compared: dict[str, list[Prediction]], decoding: scores.Decodin
 def _systematic(run: RunFolder) -> dict[str, Any] | None:
     """Accuracy per stage on the instruments whose training labels were wrong every time."""
     stage = run.stages.get(_COMPARED["before"])
-    names = stage.setting("data.init_args.noise.init_args.systematic") if stage else None
+    names = stage.setting("data.init_args.style.init_args.noise.init_args.systematic") if stage else None
     if not names:
         return None
     by_stage = {
