@@ -186,8 +186,8 @@ class ConversationDataModule(LightningDataModule):
                 f"cut {cut.id}: expected custom.difficulty, as the curriculum limits it, got none: "
                 "add it, or leave max_difficulty out of the lessons"
             )
-        is_short = cut.duration <= limits.get("max_duration", math.inf)
-        is_easy = cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
+        is_short: bool = cut.duration <= limits.get("max_duration", math.inf)
+        is_easy: bool = cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
         self.skipped_by_curriculum += not (is_short and is_easy)
         return is_short and is_easy
 

@@ -79,7 +79,7 @@ def test_a_verb_near_to_none_lists_them_all(capsys: pytest.CaptureFixture[str]) 
 def test_positionals_and_options_reach_the_function_with_their_types(
     asking: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asking("--model", "runs/m", "a b.flac", "Which instrument: flute?", "--think=true") == 0
+    assert asking("--model", "runs/m", "a b.flac", "Which instrument: flute?", "--think") == 0
     expected = repr((Path("a b.flac"), "Which instrument: flute?", Path("runs/m"), True, 1.0))
     assert capsys.readouterr().out.strip() == expected
 

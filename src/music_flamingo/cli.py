@@ -136,7 +136,10 @@ def function_parser(prog: str, function: Callable[..., object], positionals: Seq
     helps = {text.arg_name: text.description for text in texts.params}
     for name in positionals:
         parser.add_argument(name, type=types[name], help=helps.get(name))
-    parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
+    flags = {name for name, kind in types.items() if kind is bool}
+    for name in sorted(flags):
+        parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
+    parser.add_function_arguments(function, skip={*positionals, *flags}, as_positional=False)
     return parser
 
 

@@ -55,3 +55,9 @@ def test_a_song_longer_than_the_processor_takes_is_refused(tmp_path: Path) -> No
 def test_a_question_with_a_placeholder_is_refused(song_file: Path) -> None:
     with pytest.raises(UserError, match="question holds '<sound>'"):
         answer(song_file, "<sound> or <sound>?", model_directory(), think=False, sampling=SamplingParameters(4, 0.0))
+
+
+def test_thoughts_are_shown_when_asked_for(song_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ask", "--model", str(model_directory()), str(song_file), "Are there drums?", "--max_new_tokens", "5"]
+    assert main([*words, "--think"]) == 0
+    assert capsys.readouterr().out

@@ -71,5 +71,6 @@ def _source_of(cut: Cut) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[-1] if text else type(error).__name__
+    """What went wrong, without the arguments that lhotse prints after it."""
+    lines = [line.strip() for line in str(error).partition("[extra info]")[0].splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

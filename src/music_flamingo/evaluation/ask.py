@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.markup import escape
+from transformers.utils.logging import disable_progress_bar
 
 from music_flamingo.batch import RowBuilder
 from music_flamingo.corpora.song_audio import load_waveform, song_cut
@@ -36,6 +37,7 @@ def ask_command(
         max_new_tokens: longest answer, in tokens.
         seed: of the sampling.
     """
+    disable_progress_bar()
     text = answer(song, question, model, think, SamplingParameters(max_new_tokens, temperature), seed)
     parsed = parse_completion(text)
     console = Console()
