@@ -12,6 +12,8 @@ TORCH_INDEX ?=
 INSTALLED := .venv/installed
 LINKS := build/typecheck/music_flamingo
 SONGBOOK := recipes/songbook
+
+# A stage, then what its export answers to the held-out questions: $(call fit_and_test,NAME,CONFIGS)
 define fit_and_test
 	$(BIN)/music-flamingo fit $(2)
 	$(BIN)/music-flamingo test $(2) --run.start runs/songbook/$(1)/export

@@ -143,6 +143,7 @@ class ConversationDataModule(LightningDataModule):
         self.seed = seed
         self.curriculum_limits: Mapping[str, float] = {}
         self.skipped_by_curriculum = 0
+        self.train_dataset: ConversationDataset | None = None
 
     def setup(self, stage: str) -> None:
         self.chat = ConversationFormat.from_directory(self.processor)
@@ -163,7 +164,22 @@ class ConversationDataModule(LightningDataModule):
         dataset = ConversationDataset(
             self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
         )
+        self.train_dataset = dataset
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    def teardown(self, stage: str) -> None:
+        """Say what training left out. Counts of loading processes (`num_workers` above 0) stay in those."""
+        if stage != "fit" or self.train_dataset is None:
+            return
+        dropped = sum(self.train_dataset.dropped.values())
+        left_out = {
+            "conversations whose chain the checker dropped": dropped,
+            f"songs shortened to {self.max_song_seconds:g} s": len(self.store.shortened),
+            "visits the curriculum kept out": self.skipped_by_curriculum,
+        }
+        for what, count in left_out.items():
+            if count:
+                print(f"left out: {count} {what}")
 
     def val_dataloader(self) -> DataLoader[PackedBatch]:
         return self._fixed_loader("val", self.style, self.questions_per_song, prompts_only=self.prompts_only)

@@ -71,13 +71,15 @@ def test_thoughts_end_in_one_answer_and_follow_the_noise(corpus: Path) -> None:
         assert "flute" not in text, conversation
 
 
-def test_chains_that_the_checker_drops_are_counted(corpus: Path) -> None:
+def test_what_training_leaves_out_is_counted_and_said(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise = MachineNoise(missing=0.0, wrong=1.0, systematic={})
     data = data_module(corpus, style=ThinkTraces(noise, forms=["open"]))
     loader = data.train_dataloader()
     rows = list(loader)
     assert all(len(row.targets) == 0 for row in rows)
     assert sum(loader.dataset.dropped.values()) == 8 * 4
+    data.teardown("fit")
+    assert capsys.readouterr().out == "left out: 32 conversations whose chain the checker dropped\n"
 
 
 def test_prompts_have_no_targets(corpus: Path) -> None:
