@@ -31,6 +31,12 @@ def test_order_of_files_is_kept_wherever_overrides_stand() -> None:
     assert invocation.print_config
 
 
+def test_flags_are_no_keys() -> None:
+    invocation = parse_invocation(["--test", "--x", "1"])
+    assert (invocation.test, invocation.print_config) == (True, False)
+    assert invocation.overrides == (Override("x", "1"),)
+
+
 def test_a_repeated_call_leaves_out_the_checkpoint() -> None:
     words = ["--config", "my recipe.yaml", "--ckpt_path", "last", "--trainer.callbacks+=a.B", "--x", "1"]
     assert parse_invocation(words).repeat() == "--config 'my recipe.yaml' --trainer.callbacks+=a.B --x=1"

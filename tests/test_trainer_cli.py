@@ -106,6 +106,13 @@ def test_test_scores_the_fitted_weights(recipe: Path, capsys: pytest.CaptureFixt
     assert weight_tested(capsys) == pytest.approx(0.8**3)
 
 
+def test_fit_can_test_what_it_trained(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("fit", recipe, "--test")
+    assert weight_tested(capsys) == pytest.approx(0.8**3)
+    with pytest.raises(UserError, match="--test goes with fit, not with validate"):
+        run("validate", recipe, "--test")
+
+
 def test_a_checkpoint_does_not_change_the_settings(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("fit", recipe)
     checkpoint = recipe.parent / "runs" / "9_dummy" / "checkpoints" / "last.ckpt"

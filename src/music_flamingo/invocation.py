@@ -8,14 +8,17 @@ from pathlib import Path
 from music_flamingo.errors import UserError
 from music_flamingo.recipe import Override
 
+FLAGS = ("--print_config", "--test")
+
 
 @dataclass(frozen=True)
 class Invocation:
-    """What followed the verb on the command line."""
+    """What followed the verb on the command line; `test` asks for a test right after the fit."""
 
     configs: tuple[Path, ...]
     overrides: tuple[Override, ...]
     print_config: bool = False
+    test: bool = False
 
     def repeat(self) -> str:
         """The arguments as they can be typed again, without the checkpoint, which is this call's own."""
@@ -36,14 +39,14 @@ def parse_invocation(arguments: Sequence[str]) -> Invocation:
     """
     configs: list[Path] = []
     overrides: list[Override] = []
-    rest = [word for word in arguments if word != "--print_config"]
+    rest = [word for word in arguments if word not in FLAGS]
     while rest:
         key, value = _key_and_value(rest.pop(0), rest)
         if key == "config":
             configs.append(Path(value))
         else:
             overrides.append(Override(key.removesuffix("+"), value, append=key.endswith("+")))
-    return Invocation(tuple(configs), tuple(overrides), "--print_config" in arguments)
+    return Invocation(tuple(configs), tuple(overrides), *(flag in arguments for flag in FLAGS))
 
 
 def _key_and_value(word: str, rest: list[str]) -> tuple[str, str]:

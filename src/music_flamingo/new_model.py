@@ -11,8 +11,9 @@ from music_flamingo.errors import UserError
 from music_flamingo.models.conversation_format import THINK_SUFFIX
 from music_flamingo.models.presets import PRESETS, build_config, build_network, build_processor
 
-SUFFIX_REPETITIONS = 100
-"""How often the tokenizer sees the words around thoughts, which stand in no corpus but in every prompt for them."""
+PROMPT_WORDS = f"system\nuser\nassistant\n {THINK_SUFFIX} {BRIDGE}"
+PROMPT_REPETITIONS = 100
+"""How often the tokenizer sees the words of chat template and thoughts, which stand in prompts but in no corpus."""
 
 
 def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -> None:
@@ -27,7 +28,7 @@ def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -
     if preset not in PRESETS:
         raise UserError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     size = PRESETS[preset]
-    texts = chain(iterate_texts(corpus), repeat(f"{THINK_SUFFIX} {BRIDGE}", SUFFIX_REPETITIONS))
+    texts = chain(iterate_texts(corpus), repeat(PROMPT_WORDS, PROMPT_REPETITIONS))
     processor = build_processor(texts, size["vocabulary"], size["audio"]["num_mel_bins"], size["window_seconds"])
     torch.manual_seed(seed)
     network = build_network(build_config(preset, processor))

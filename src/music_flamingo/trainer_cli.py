@@ -41,7 +41,7 @@ DESCRIPTION = """{summary}
 
 Recipes are given with --config (several are laid over one another in order) and single settings with
 --key value, for example --trainer.max_steps 5 or --model.optimizer.lr 1e-4. The blocks `run` and `vars`
-hold values for ${{...}} references.
+hold values for ${{...}} references. `fit --test` tests the model as soon as it is trained.
 """
 NO_LAST_CHECKPOINT = r".*there is no last checkpoint available"
 MIB = 1024 * 1024
@@ -106,15 +106,17 @@ class RecipeCLI(LightningCLI):
             write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml())
 
     def after_fit(self) -> None:
-        """Record what the fit took, and say where its output is and what can be done with it."""
-        if not self.trainer.is_global_zero:
-            return
-        record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
-        write_atomically(self.folder / "stage.json", json.dumps(record, indent=2) + "\n")
-        self._say("fit")
-        if is_overridden("test_step", self.model):
-            print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
-        print(f"  curves: tensorboard --logdir {shlex.quote(str(self.folder))}", flush=True)
+        """Record what the fit took, say where its output is, and test if that was asked for."""
+        if self.trainer.is_global_zero:
+            record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
+            write_atomically(self.folder / "stage.json", json.dumps(record, indent=2) + "\n")
+            self._say("fit")
+            if is_overridden("test_step", self.model) and not self.invocation.test:
+                print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
+            print(f"  curves: tensorboard --logdir {shlex.quote(str(self.folder))}", flush=True)
+        if self.invocation.test:
+            self.trainer.test(self.model, datamodule=self.datamodule)
+            self.after_test()
 
     def after_validate(self) -> None:
         """Say what it took."""
@@ -185,6 +187,8 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
         show_help(verb, arguments)
         return
     invocation = parse_invocation(arguments)
+    if invocation.test and verb != "fit":
+        raise UserError(f"--test goes with fit, not with {verb}: leave it out")
     recipe = read_recipe(invocation.configs, invocation.overrides)
     check_recipe(recipe, verb, allowed)
     set_warnings(verb)

@@ -156,14 +156,21 @@ def test_thoughts_and_form_are_counted_by_stage(report):
     assert report["entropy"]["4_grpo"] == pytest.approx(0.2)
 
 
-def test_repeated_values_of_captions_stand_beside_those_of_the_truth(own_run, builders):
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"answer": "flute flute"},
+        {"answer": None, "completion": "<think> the flute begins . </think> flute flute"},
+    ],
+)
+def test_repeated_values_of_captions_stand_beside_those_of_the_truth(own_run, builders, said):
     caption = {
         "form": "caption",
         "question_name": "caption",
         "conversation": "caption",
-        "answer": "flute flute",
         "truth": "flute and violin",
         "correct": None,
+        **said,
     }
     builders.write_predictions(own_run / "4_grpo", [builders.prediction(**caption)])
     report_command(own_run)

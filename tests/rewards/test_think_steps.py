@@ -42,20 +42,34 @@ def score(think: str, observations: dict[str, str] = OBSERVED, **settings) -> fl
         (TRUE_STEPS + " a duet .", 3 / 4),
         (TRUE_STEPS + " lovely music .", 3 / 4),
         (TRUE_STEPS + " at 5 s it gets louder .", 3 / 4),
-        ("no drums . with drums . a duet .", 0.0),
-        ("a duet with drums .", 0.0),
-        ("flute violin duet drums", 0.0),
+        ("no drums . with drums . a duet .", -1 / 4),
+        ("a duet with drums .", -1 / 4),
+        ("flute violin duet drums", -1 / 4),
         ("", 0.0),
         (" . . ", 0.0),
+        ("lovely . " * 20, -1.0),
     ],
 )
 def test_true_statements_earn_and_all_others_cost(think: str, expected: float) -> None:
     assert score(think) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("think", "false_weight", "expected"),
+    [
+        (TRUE_STEPS + " at 5 s it gets louder .", 2, 2 / 4),
+        ("a duet . with drums . at 0 s the violin begins .", 3, -1 / 4),
+        ("a duet . with drums . a duet .", 1.5, 0.5 / 4),
+        (TRUE_STEPS, 3, 1.0),
+    ],
+)
+def test_false_statements_can_cost_more(think: str, false_weight: float, expected: float) -> None:
+    assert score(think, false_weight=false_weight) == pytest.approx(expected)
+
+
 def test_a_statement_maps_its_surface_to_the_observed_value() -> None:
     assert score("at 5 s it pauses .", {"change": "pause"}) == 1.0
-    assert score("at 5 s it gets louder .", {"change": "pause"}) == 0.0
+    assert score("at 5 s it gets louder .", {"change": "pause"}) == -1.0
 
 
 def test_times_are_checked_only_where_a_tolerance_is_given() -> None:
@@ -111,16 +125,21 @@ def test_a_negative_tolerance_is_refused() -> None:
         ThinkStepsReward({"steps": STEPS}, seconds_tolerance=-1)
 
 
+def test_a_false_statement_costs_at_least_what_a_true_one_earns() -> None:
+    with pytest.raises(UserError, match=r"false_weight must be 1 or more, not 0\.5"):
+        ThinkStepsReward({"steps": STEPS}, false_weight=0.5)
+
+
 def test_no_thoughts_make_it_raise_or_leave_its_range() -> None:
     rng = random.Random(0)
     units = [*TRUE_STEPS.split(), ".", "\n", "4.5", "{value}", "\ufdfa", "ש", "</answer>"]
     for _ in range(2000):
-        assert 0.0 <= score(" ".join(rng.choices(units, k=rng.randrange(20)))) <= 1.0
+        assert -1.0 <= score(" ".join(rng.choices(units, k=rng.randrange(20)))) <= 1.0
 
 
 @pytest.mark.parametrize("unit", [" . ", ".", "a duet . ", "1", "at 1 s the ", "\ufdfa", "\n", "x.x"])
 def test_a_megabyte_of_thoughts_is_judged_in_50_milliseconds(unit: str) -> None:
     think = "at " + unit * (1_000_000 // len(unit))
     start = time.process_time()
-    assert score(think) == 0.0
+    assert score(think) <= 0.0
     assert time.process_time() - start < 0.5

@@ -201,12 +201,14 @@ def _behaviour(run: RunFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
 
 def _repeated_values(rows: dict[str, list[Prediction]], values: set[str]) -> dict[str, float | None]:
     captions = {name: [each for each in found if each.form == "caption"] for name, found in rows.items()}
-    shares = {
-        name: scores.repeated_value_share((each.answer or each.completion for each in found), values)
-        for name, found in captions.items()
-    }
+    shares = {name: scores.repeated_value_share(map(_caption, found), values) for name, found in captions.items()}
     truths = {each.conversation: each.truth for found in captions.values() for each in found}
     return shares | {"truth": scores.repeated_value_share(truths.values(), values)}
+
+
+def _caption(prediction: Prediction) -> str:
+    """What is said after the thoughts, where the answer block is missing or broken."""
+    return prediction.answer or prediction.completion.rpartition("</think>")[2]
 
 
 def _stage_row(stage: StageFolder) -> dict[str, Any]:

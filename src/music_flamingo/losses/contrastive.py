@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 
-def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float = 0.07) -> Tensor:
+def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
     """InfoNCE: each audio clip should be closer to its own caption than to those of the rest of the batch.
 
     This is the audio-to-text loss of AF-CLAP with one caption per clip and no written negatives.
@@ -13,7 +13,7 @@ def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float 
     Args:
         audio: (B, D) embeddings of the clips, of any length.
         text: (B, D) embeddings of the captions, in the same order.
-        temperature: divides the cosine similarities; above 0.
+        temperature: divides the cosine similarities; above 0, a tensor where it is learnt.
 
     Returns:
         a scalar, nats; log B when the embeddings say nothing.

@@ -52,6 +52,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "num_hidden_layers": 3,
             "num_attention_heads": 3,
             "num_key_value_heads": 1,
+            # Qwen2.5's, not transformers' default of 10,000: a question looks back over hundreds of audio tokens.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
             "initializer_range": 0.07,
         },
     },

@@ -114,26 +114,33 @@ def judge_steps(
 
 
 class ThinkStepsReward(Reward):
-    """Truth and coverage of the thoughts, in [0, 1]; abstains where nothing was observed.
+    """Truth and coverage of the thoughts, in [-1, 1]; abstains where nothing was observed.
 
-    (true statements about distinct fields - false - repeated - unrecognised statements) / observed fields,
-    clipped. So leaving out costs coverage, guessing costs as much as it may gain, and neither repetition nor
-    filling pays.
+    (true statements about distinct fields - false_weight * all other statements) / observed fields, not below -1. The
+    others are false, repeated or unrecognised. So leaving out costs coverage, a guess pays only where it is right more
+    often than false_weight / (1 + false_weight), and neither repetition nor filling pays. No thoughts earn 0: were that
+    the floor, a chain with several mistakes could lose nothing by one more.
 
     Args:
         vocabulary: path or content of the corpus' `vocabulary.json`; its "steps" hold the templates.
         seconds_tolerance: largest error of a named time, seconds; None leaves times unchecked.
+        false_weight: what a statement that is not true costs, in true ones.
 
     Raises:
-        UserError: the vocabulary cannot be read, a template is wrong, or the tolerance is negative.
+        UserError: the vocabulary cannot be read, a template is wrong, the tolerance is negative or the weight below 1.
     """
 
     name = "think_steps"
 
-    def __init__(self, vocabulary: Vocabulary, seconds_tolerance: float | None = None) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, seconds_tolerance: float | None = None, false_weight: float = 1.0
+    ) -> None:
         if seconds_tolerance is not None and seconds_tolerance < 0:
             raise UserError(f"ThinkStepsReward: seconds_tolerance must be 0 or more, or null, not {seconds_tolerance}")
+        if false_weight < 1:
+            raise UserError(f"ThinkStepsReward: false_weight must be 1 or more, not {false_weight}")
         self.seconds_tolerance = seconds_tolerance
+        self.false_weight = false_weight
         self._templates = read_templates(read_vocabulary(vocabulary, "steps", "ThinkStepsReward"))
 
     def __call__(self, completion: str, reference: Reference) -> float | None:
@@ -144,19 +151,18 @@ class ThinkStepsReward(Reward):
         think = parse_completion(completion).think
         if not think or len(think) > MAX_THINK_CHARACTERS:
             return 0.0
-        # At most `num_observed` statements can be true: past twice as many the score is 0, and reading can
-        # stop.
-        steps = list(islice(_iterate_steps(think, self._templates), 2 * num_observed))
+        # At most `num_observed` statements can be true: past three times as many the score is -1, and reading can stop.
+        steps = list(islice(_iterate_steps(think, self._templates), 3 * num_observed))
         judged = judge_steps(steps, reference.observations, reference.observation_seconds, self.seconds_tolerance)
-        return max(0, _points(judged)) / num_observed
+        return max(-1.0, _points(judged, self.false_weight) / num_observed)
 
 
-def _points(judged: Sequence[tuple[Step, bool]]) -> int:
-    """+1 for a true statement about a field not stated before, -1 for every other one."""
+def _points(judged: Sequence[tuple[Step, bool]], false_weight: float) -> float:
+    """1 for a true statement about a field not stated before, -false_weight for every other one."""
     stated: set[str] = set()
-    points = 0
+    points = 0.0
     for step, is_true in judged:
-        points += 1 if is_true and step.field not in stated else -1
+        points += 1.0 if is_true and step.field not in stated else -false_weight
         stated.add(step.field)
     return points
 

@@ -59,9 +59,8 @@ def test_what_is_played_can_be_said() -> None:
     assert set(vocabulary.INSTRUMENTS) == set(palette.PALETTE)
     assert vocabulary.TONICS == palette.TONICS
     assert vocabulary.TEXTURES == schedule.TEXTURES
-    assert vocabulary.BPM_RANGE == schedule.BPM
     assert {"none", *vocabulary.CHANGES} == set(schedule.CHANGES)
-    assert set(vocabulary.TEMPI) == {palette.tempo_class(bpm) for bpm in schedule.BPM}
+    assert set(vocabulary.TEMPI) == {palette.tempo_class(bpm) for bpm in vocabulary.BPM_RANGE}
 
 
 def test_what_the_scores_are_can_be_said() -> None:

@@ -53,20 +53,19 @@ def test_a_lonely_tune_gets_drones_on_the_tonic_the_fifth_and_the_tenth() -> Non
     full = choose_voicing(tune, 0.0, 8.0, "full")
     assert full == Voicing((0,), 3)
     _, tonic, fifth, tenth = voice(tune, full, 0.0, 4.0)
-    assert tonic == [(0.0, 2.0, 55), (2.0, 2.0, 55)]
-    assert fifth == [(0.0, 2.0, 62), (2.0, 2.0, 62)]
-    assert tenth == [(0.0, 2.0, 71), (2.0, 2.0, 71)]
+    for drone, pitch in ((tonic, 55), (fifth, 62), (tenth, 71)):
+        assert drone == [(onset, 1.0, pitch) for onset in (0.0, 1.0, 2.0, 3.0)]
 
 
 def test_drones_keep_to_the_beats_of_the_piece_and_sound_from_the_start() -> None:
-    _, drone = voice(piece(), Voicing((0,), 1), 1.0, 4.0)
-    assert [onset for onset, _, _ in drone] == [0.0, 1.0, 3.0]
+    _, drone = voice(piece(), Voicing((0,), 1), 1.5, 3.0)
+    assert [onset for onset, _, _ in drone] == [0.0, 0.5, 1.5, 2.5]
 
 
-def test_drones_of_compound_meters_last_a_bar() -> None:
+def test_drones_of_compound_meters_last_a_dotted_quarter() -> None:
     jig = piece(line((60,), 0.5, 8, 3.0), meter="6/8", bar_quarters=3.0)
     _, drone = voice(jig, Voicing((0,), 1), 0.0, 6.0)
-    assert [onset for onset, _, _ in drone] == [0.0, 3.0]
+    assert [onset for onset, _, _ in drone] == [0.0, 1.5, 3.0, 4.5]
 
 
 def test_parts_that_mostly_rest_are_passed_over() -> None:

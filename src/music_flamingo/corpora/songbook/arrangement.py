@@ -25,7 +25,7 @@ from music_flamingo.corpora.songbook.voicing import (
     voice,
 )
 
-MIN_ENTRY_SECONDS = 2.0
+MIN_ENTRY_SECONDS = 1.0
 MAX_ENTRY_SECONDS_OF_FULL_PIECE = 10.0
 CHANGE_WINDOW = (0.35, 0.70)
 """Fractions of the clip between which a change happens."""
@@ -89,7 +89,9 @@ def arrange(piece: Piece, plan: Plan) -> Arrangement:
 def _sections(piece: Piece, plan: Plan) -> list[_Section]:
     """A clip is one section; those of a full piece begin at the bars nearest to where the plan puts them."""
     if plan.texture is not None:
-        return [_Section(plan.texture, 0.0, plan.seconds, (MIN_ENTRY_SECONDS, plan.seconds / 2), 0)]
+        # Before anything changes: what gets softer just after its entry would hardly be heard.
+        before_change = (MIN_ENTRY_SECONDS, CHANGE_WINDOW[0] * plan.seconds)
+        return [_Section(plan.texture, 0.0, plan.seconds, before_change, 0)]
     bar = piece.bar_quarters * Excerpt(piece, 0.0, 0.0, plan.setting.bpm).seconds_per_quarter
     starts = [round(fraction * plan.seconds / bar) * bar for _, fraction in plan.sections]
     ends = [*starts[1:], plan.seconds]

@@ -17,9 +17,9 @@ from music_flamingo.corpora.songbook.palette import (
 from music_flamingo.corpora.songbook.scores import Piece
 from music_flamingo.corpora.songbook.voicing import Line, fit_range
 
-_VELOCITY = 56
+_VELOCITY = 50
 _DOWNBEAT, _OFF_BEAT = 6, -4
-_DRUM_VELOCITIES = {KICK: 64, SNARE: 56, HIHAT: 64}
+_DRUM_VELOCITIES = {KICK: 50, SNARE: 44, HIHAT: 50}
 _DRUM_SECONDS = 0.1
 
 

@@ -13,13 +13,11 @@ from typing import TypeVar
 
 from music_flamingo.corpora.songbook.palette import PALETTE
 from music_flamingo.corpora.songbook.scores import Piece
+from music_flamingo.corpora.songbook.vocabulary import BPM_RANGE
 from music_flamingo.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TEXTURES = ("solo", "duet", "full")
-# 31 % slow, 38 % moderate, 31 % fast.
-# Gaps between the classes: at their borders slow and moderate would be a matter of taste.
-BPM = (*range(54, 74), *range(92, 116), *range(134, 154))
 # Shares in tenths, as a deck holds whole cards.
 CHANGES = ("none",) * 4 + ("louder",) * 2 + ("softer",) * 2 + ("pause",) * 2
 CLIP_SHARES = {"train": 0.84, "val": 0.06, "test": 0.10}
@@ -174,7 +172,7 @@ def _deal_settings(count: int, rng: random.Random) -> list[Setting]:
     columns = zip(
         deal(list(itertools.permutations(PALETTE, 2)), count, rng),
         deal((True, False), count, rng),
-        deal(BPM, count, rng),
+        deal(BPM_RANGE, count, rng),
         deal(range(12), count, rng),
         deal((True, False), count, rng),
         strict=True,

@@ -18,7 +18,8 @@ from typing import Any
 INSTRUMENTS = ("piano", "organ", "guitar", "violin", "trumpet", "oboe", "flute", "marimba")
 DRUMS = ("drums", "no drums")
 TEXTURES = ("solo", "duet", "full")
-BPM_RANGE = (*range(54, 74), *range(92, 116), *range(134, 154))
+# 31 % slow, 38 % moderate, 31 % fast, a third and more apart: at a border slow and moderate would be a matter of taste.
+BPM_RANGE = (*range(46, 66), *range(90, 114), *range(150, 170))
 TEMPI = ("slow", "moderate", "fast")
 CHANGES = ("louder", "softer", "pause")
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

@@ -16,7 +16,6 @@ _NUM_LINES = {"solo": 1, "duet": 2, "full": 4}
 # A part that is silent for more than half of the excerpt would make a trio of a quartet.
 _MIN_SOUNDING = 0.5
 _NEARLY_ALWAYS = 0.8
-_DRONE_BEATS = 2
 _DRONE_PITCH = 48
 _FIFTH = 7
 _MAJOR_TENTH, _MINOR_TENTH = 16, 15
@@ -154,8 +153,8 @@ def _sounding_share(line: Line, length: float) -> float:
 
 
 def _drone(piece: Piece, interval: int, start: float, length: float) -> Line:
-    """A held note below the tune, struck anew every other beat of the piece so that it does not die away."""
-    step = _DRONE_BEATS * beat_quarters(piece.meter)
+    """A held note below the tune, struck anew at every beat so that it does not die away."""
+    step = beat_quarters(piece.meter)
     pitch = _DRONE_PITCH + piece.tonic % 12 + interval
     first = math.floor(start / step)
     grid = [index * step - start for index in range(first, first + math.ceil(length / step) + 2)]
