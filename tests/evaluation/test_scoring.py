@@ -75,7 +75,8 @@ def test_a_caption_is_neither_right_nor_wrong() -> None:
 
 def test_an_ill_formed_completion_says_what_is_wrong_with_it() -> None:
     row = score_completion("<think> x </think> <answer> flute", QUESTION, CUSTOM, VOCABULARY, REWARDS)
-    assert (row["answer"], row["correct"], row["reward"]) == (None, False, 0.0)
+    # "x" states nothing: minus one of two observed fields.
+    assert (row["answer"], row["correct"], row["reward"]) == (None, False, -0.5)
     assert row["why"] == "no single answer, truth flute; </answer> is missing"
 
 
