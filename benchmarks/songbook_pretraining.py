@@ -280,7 +280,7 @@ def write(
         "load": os.getloadavg(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lightning", "lhotse")},
         "command": " ".join(sys.argv),
-        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in vars(arguments).items()},
+        "settings": {n: str(v) if isinstance(v, Path) else v for n, v in vars(arguments).items() if n != "out"},
         "training": training,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
