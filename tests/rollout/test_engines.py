@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from music_flamingo.rollout import Completion, HFEngine, SamplingParameters, SharedEngine
+from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs, with_completions, without_answers
 from tests.builders import ANSWERS, QUESTIONS, chat, question_row, song, tiny_model
 
@@ -37,18 +37,6 @@ def test_sampled_logprobs_equal_the_trainers_on_a_row_of_completions() -> None:
     expected = [number for number, c in enumerate(completions) for _ in c.token_ids]
     assert sequence_index.tolist() == expected
     assert packed.targets.token_ids.tolist() == torch.cat([c.token_ids for c in completions]).tolist()
-
-
-def test_prompts_without_completions_leave_the_row_and_songs_stay() -> None:
-    model, row = tiny_model(), question_row(SONGS, answers=None)
-    last = row.prompts()[-1]
-    completion = Completion(last, torch.tensor([5, 6]), torch.zeros(2), torch.zeros(2), True)
-    packed, sequence_index = with_completions(row, [completion], model.audio_token_id)
-    assert packed.tree.parents == (-1, -1, -1, 2, 3)
-    assert packed.tree.lengths[3:] == (row.tree.lengths[last], 2)
-    assert packed.audio is not None
-    assert len(packed.audio) == 7
-    assert sequence_index.tolist() == [0, 0]
 
 
 def test_all_completions_of_a_group_hear_the_same_audio() -> None:

@@ -83,48 +83,6 @@ def test_the_encoder_runs_once_per_row_when_it_is_frozen(
     assert module.model.windows_encoded == 2 * 4
 
 
-class FirstGroupsAgree(EvenLetters):
-    """Pays nothing for the first ten completions: the groups of two questions have no spread."""
-
-    seen = 0
-
-    def __call__(self, completion: str, reference: Reference) -> float:
-        self.seen += 1
-        return 0.0 if self.seen <= 10 else super().__call__(completion, reference)
-
-
-@pytest.mark.parametrize("loss", [GRPOLoss(), DrGRPOLoss(max_completion_length=8)])
-def test_leaving_out_completions_without_advantage_changes_no_weight(
-    data: Callable[..., ConversationDataModule],
-    train: Callable[..., Trainer],
-    loss: PolicyLoss,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shares, weights = [], []
-    for _ in range(2):
-        module = stage(policy_loss=loss, rewards=[WeightedReward(FirstGroupsAgree())], listening_every=0)
-        trainer = train(module, data(prompts_only=True), max_steps=1, callbacks=[GRPOSampling(seed=3)])
-        shares.append(float(trainer.callback_metrics["train/reinforced_share"]))
-        weights.append(dict(module.model.named_parameters()))
-        monkeypatch.setattr(GRPOModule, "_reinforced", lambda self, advantages: torch.arange(len(advantages)))
-    assert shares[0] < shares[1] == 1.0
-    for name, weight in weights[0].items():
-        torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=1e-6, msg=name)
-
-
-def test_groups_that_all_agree_change_no_weight(
-    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
-) -> None:
-    class Nothing(EvenLetters):
-        def __call__(self, completion: str, reference: Reference) -> float:
-            return 0.0
-
-    module = stage(rewards=[WeightedReward(Nothing())])
-    before = module.model.head_weight.detach().clone()
-    train(module, data(prompts_only=True), max_steps=1, callbacks=[GRPOSampling()])
-    assert torch.equal(before, module.model.head_weight)
-
-
 def test_the_penalty_is_zero_at_the_reference_and_then_grows(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
 ) -> None:

@@ -27,8 +27,6 @@ def with_completions(
 ) -> tuple[PackedBatch, Tensor]:
     """A row in which each prompt's completions are its branches, all their tokens trained.
 
-    Prompts without completions are left out; their songs stay, as they may stand for others.
-
     Returns:
         The row, and (T,) int64: which completion each trained token belongs to.
     """
@@ -38,10 +36,7 @@ def with_completions(
         of_prompt.setdefault(completion.prompt, []).append(number)
     moved: dict[int, int] = {-1: -1}
     numbers: dict[int, int] = {}
-    prompts = set(batch.prompts())
     for segment, parent in enumerate(batch.tree.parents):
-        if segment in prompts and segment not in of_prompt:
-            continue
         moved[segment] = row.add(
             batch.segment_ids(segment),
             parent=moved[parent],

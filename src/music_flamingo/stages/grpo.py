@@ -8,14 +8,11 @@ Where this differs from the paper (arXiv:2511.10289, section 3.4), or the paper 
 2. beta, epsilon, temperature and completion length are not given there: they are the recipe's.
 3. At the first update after a rollout the trainer's log-probabilities must equal the rollout's; a difference stops the
    run.
-4. Completions with advantage 0, so all those of a group whose rewards agree, stay out of the update, which they would
-   not change: the average is still taken over all completions. With beta they stay in, as the penalty is theirs too.
 
 Input   `music_flamingo.batch.PackedBatch` of prompts
 Trains  whatever `freeze` does not name; the reference is the model the stage started from
 Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, train/completion_tokens{,_max},
-        train/cut_share, train/reinforced_share, train/clip_share, train/entropy, train/kl, train/rollout_difference,
-        train/listening_gap
+        train/cut_share, train/clip_share, train/entropy, train/kl, train/rollout_difference, train/listening_gap
 """
 
 import copy
@@ -103,15 +100,11 @@ class GRPOModule(AnsweringModule):
         rewards = self._rewards(batch, completions)  # (B, G) per reward, NaN where it abstains
         total = self._total(rewards)  # (B, G)
         advantages = group_advantages(total, normalize_std=self.normalize_std).flatten().to(self.device)  # (B G,)
-        reinforced = self._reinforced(advantages)
-        chosen = [completions[i] for i in reinforced.tolist()]
-        row, index = with_completions(batch, chosen, self.model.audio_token_id)
-        sequence_index = reinforced[index.to(reinforced.device)]  # (T,)
-        old_logprobs = torch.cat([c.logprobs for c in chosen])  # (T,)
+        row, sequence_index = with_completions(batch, completions, self.model.audio_token_id)
+        old_logprobs = torch.cat([c.logprobs for c in completions])  # (T,)
         self._log_rollout(completions, rewards, total)
-        self.log("train/reinforced_share", len(chosen) / len(completions), batch_size=1)
         for update in range(self.num_updates):
-            self._update(row, features, old_logprobs, advantages, sequence_index, first=update == 0)
+            self._update(row, features, old_logprobs, advantages, sequence_index.to(self.device), first=update == 0)
         if self.listening_every and self.global_step % self.listening_every < self.num_updates:
             self._log_listening_gap(batch, total)
 
@@ -160,13 +153,6 @@ class GRPOModule(AnsweringModule):
         ]
         return torch.tensor(totals).view_as(rewards[names[0]])
 
-    def _reinforced(self, advantages: Tensor) -> Tensor:
-        """(R,) numbers of the completions that the update needs; at least one, so that there is a loss."""
-        if self.beta:
-            return torch.arange(len(advantages), device=advantages.device)
-        numbers = torch.nonzero(advantages).flatten()
-        return numbers if len(numbers) else numbers.new_zeros(1)
-
     def _update(
         self,
         row: PackedBatch,
@@ -179,7 +165,7 @@ class GRPOModule(AnsweringModule):
     ) -> None:
         """One optimizer step on the rollout."""
         row = row.to(self.device)
-        logprobs, _ = self.model.target_logprobs(
+        logprobs, entropy = self.model.target_logprobs(
             row, self._embeddings(row, features), temperature=self.sampling.temperature or 1.0
         )
         if first:
@@ -193,6 +179,7 @@ class GRPOModule(AnsweringModule):
         self.log_dict(
             {
                 "train/loss": loss.detach(),
+                "train/entropy": entropy.mean(),
                 "train/clip_share": terms.clipped_share,
             },
             batch_size=1,
@@ -225,7 +212,6 @@ class GRPOModule(AnsweringModule):
     def _log_rollout(self, completions: Sequence[Completion], rewards: dict[str, Tensor], total: Tensor) -> None:
         lengths = torch.tensor([float(len(c.token_ids)) for c in completions])
         self.log("train/reward", total.nanmean(), batch_size=1, prog_bar=True)
-        self.log("train/entropy", torch.cat([c.entropies for c in completions]).mean(), batch_size=1)
         self.log("train/completion_tokens", lengths.mean(), batch_size=1)
         self.log("train/completion_tokens_max", lengths.max(), batch_size=1)
         self.log("train/cut_share", sum(not c.finished for c in completions) / len(completions), batch_size=1)
