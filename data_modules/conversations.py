@@ -73,7 +73,14 @@ class ConversationDataset(Dataset[PackedBatch]):
             if target is None:
                 self.dropped[conversation["question_name"]] += 1
                 continue
-            row.add(prompt + self.chat.answer_ids(target), parent=song, train_from=len(prompt), example=example)
+            answer = self.chat.answer_ids(target)
+            row.add(
+                prompt + answer,
+                parent=song,
+                train_from=len(prompt),
+                weights=self.chat.answer_weights(answer, self.style.answer_weight(conversation)),
+                example=example,
+            )
 
     def _draw(self, cut: Cut) -> list[Conversation]:
         taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]

@@ -42,6 +42,10 @@ class ConversationStyle(ABC):
     def is_always_asked(self, conversation: Conversation) -> bool:
         return conversation["question_name"] in self.always and conversation["form"] in ("open", "caption")
 
+    def answer_weight(self, conversation: Conversation) -> float:
+        """What a token after the thoughts counts in the loss, in tokens of the thoughts."""
+        return 1.0
+
     @abstractmethod
     def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
         """The text to train, None where the conversation is dropped (counted by the data module)."""
@@ -62,6 +66,8 @@ class ThinkTraces(ConversationStyle):
         question_names: questions to take, None for all.
         forms: forms of a question to take.
         always: questions asked of every song in their open or caption form, whatever else is drawn.
+        short_answer_weight: what a token of an answer other than a caption counts in the loss, in tokens of the
+            thoughts: one word against forty otherwise.
 
     Source: Music Flamingo (arXiv:2511.10289), figures of MF-Think.
     """
@@ -74,9 +80,14 @@ class ThinkTraces(ConversationStyle):
         question_names: Sequence[str] | None = None,
         forms: Sequence[str] = ("open", "binary", "multiple_choice", "caption"),
         always: Sequence[str] = (),
+        short_answer_weight: float = 1.0,
     ) -> None:
         super().__init__(question_names, forms, always)
         self.noise = noise
+        self.short_answer_weight = short_answer_weight
+
+    def answer_weight(self, conversation: Conversation) -> float:
+        return 1.0 if conversation["task"] == "caption" else self.short_answer_weight
 
     def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
         key = f"{cut_id} {conversation['id']}"

@@ -43,7 +43,16 @@ def test_only_answers_are_targets_and_a_first_token_is_predicted_from_its_parent
     assert batch.targets.positions.tolist() == [4, 2, 6]
     assert batch.targets.token_ids.tolist() == [5, 6, 7]
     assert batch.targets.segments.tolist() == [1, 2, 2]
+    assert batch.targets.weights.tolist() == [1.0, 1.0, 1.0]
     assert batch.audio_positions.tolist() == [1]
+
+
+def test_trained_tokens_can_weigh_differently() -> None:
+    row = RowBuilder(AUDIO)
+    song = row.add([1, AUDIO, 2], windows=windows(4))
+    row.add([3, 4, 5], parent=song, train_from=1, weights=[1.0, 4.0])
+    row.add([6], parent=song, train_from=0)
+    assert row.build().targets.weights.tolist() == [1.0, 4.0, 1.0]
 
 
 def test_placeholders_without_audio_are_an_error() -> None:

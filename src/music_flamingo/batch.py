@@ -221,6 +221,7 @@ class RowBuilder:
         self._ids: list[Tensor] = []
         self._parents: list[int] = []
         self._train_from: list[int | None] = []
+        self._weights: list[Sequence[float] | None] = []
         self._windows: list[AudioWindows] = []
         self._window_counts: list[int] = []
         self._examples: list[Mapping[str, Any]] = []
@@ -232,6 +233,7 @@ class RowBuilder:
         parent: int = -1,
         windows: AudioWindows | None = None,
         train_from: int | None = None,
+        weights: Sequence[float] | None = None,
         example: Mapping[str, Any] | None = None,
         sampled: bool = False,
     ) -> int:
@@ -242,6 +244,7 @@ class RowBuilder:
             parent: segment it continues, -1 for a root.
             windows: audio of a root; its placeholders must already stand in `ids`.
             train_from: first trained token of the segment, None to train none.
+            weights: of the trained tokens in the loss, 1 each when None.
             example: what the segment was made from.
             sampled: a model drew the tokens; a placeholder among them is a word like any other, not a place for audio.
 
@@ -265,6 +268,7 @@ class RowBuilder:
         self._ids.append(ids)
         self._parents.append(parent)
         self._train_from.append(train_from)
+        self._weights.append(weights)
         self._examples.append(example or {})
         return len(self._ids) - 1
 
@@ -288,6 +292,7 @@ class RowBuilder:
         sources: list[int] = []
         predicted: list[int] = []
         segments: list[int] = []
+        weights: list[float] = []
         starts = tree.starts
         for segment, first in enumerate(self._train_from):
             if first is None:
@@ -300,11 +305,13 @@ class RowBuilder:
                 sources.append(source)
                 predicted.append(starts[segment] + offset)
                 segments.append(segment)
+                given = self._weights[segment]
+                weights.append(1.0 if given is None else given[offset - first])
         return Targets(
             torch.tensor(sources, dtype=torch.int64),
             input_ids[torch.tensor(predicted, dtype=torch.int64)],
             torch.tensor(segments, dtype=torch.int64),
-            torch.ones(len(sources)),
+            torch.tensor(weights, dtype=torch.float32),
         )
 
 

@@ -20,7 +20,6 @@ END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<eos>", "</s>", "<pa
 MAX_BRIDGE_CHARACTERS = 80
 """Room for a sentence such as "Hence, the final answer is:", not for an answer of its own."""
 
-
 _CLOSE_THEN_ANSWER = re.compile(r"</think>\s*<answer>")
 _REVERSED_END_TOKENS = re.compile(rf"(?:\s*(?:{'|'.join(re.escape(token[::-1]) for token in END_TOKENS)}))+")
 

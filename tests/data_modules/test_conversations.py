@@ -71,6 +71,19 @@ def test_thoughts_end_in_one_answer_and_follow_the_noise(corpus: Path) -> None:
         assert "flute" not in text, conversation
 
 
+def test_short_answers_can_weigh_more_than_thoughts_and_captions(corpus: Path) -> None:
+    style = ThinkTraces(None, ["drums", "caption"], ["open", "caption"], short_answer_weight=4.0)
+    row = next(iter(data_module(corpus, style=style).train_dataloader()))
+    for segment, parent in enumerate(row.tree.parents):
+        if parent < 0:
+            continue
+        trained = row.targets.segments == segment
+        text = [chat().decode([token]) for token in row.targets.token_ids[trained].tolist()]
+        before = text.index("<answer>") + 1
+        weight = 1.0 if row.examples[segment]["conversation"]["task"] == "caption" else 4.0
+        assert row.targets.weights[trained].tolist() == [1.0] * before + [weight] * (len(text) - before)
+
+
 def test_what_training_leaves_out_is_counted_and_said(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise = MachineNoise(missing=0.0, wrong=1.0, systematic={})
     data = data_module(corpus, style=ThinkTraces(noise, forms=["open"]))

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
+from torch import Tensor
 
 from music_flamingo.callbacks import GRPOSampling
 from music_flamingo.data_modules import ConversationDataModule
 from music_flamingo.errors import UserError
-from music_flamingo.losses import DAPOLoss, DrGRPOLoss, GRPOLoss, PolicyLoss
+from music_flamingo.losses import DAPOLoss, DrGRPOLoss, GRPOLoss, PolicyLoss, kl_penalty
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.rewards import Reference, Reward, WeightedReward
 from music_flamingo.rollout import SamplingParameters
@@ -83,16 +84,42 @@ def test_the_encoder_runs_once_per_row_when_it_is_frozen(
     assert module.model.windows_encoded == 2 * 4
 
 
+def seen_penalties(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The penalties of a fit, as they are computed."""
+    penalties: list[Tensor] = []
+
+    def remember(*args: Tensor) -> Tensor:
+        penalties.append(kl_penalty(*args))
+        return penalties[-1]
+
+    monkeypatch.setattr("music_flamingo.stages.grpo.kl_penalty", remember)
+    return penalties
+
+
 def test_the_penalty_is_zero_at_the_reference_and_then_grows(
-    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    penalties = []
+    penalties = seen_penalties(monkeypatch)
     module = stage(beta=0.1)
-    kl = module._kl
-    module._kl = lambda *args: penalties.append(kl(*args)) or penalties[-1]  # type: ignore[method-assign, func-returns-value]
     train(module, data(prompts_only=True), max_steps=3, callbacks=[GRPOSampling()])
     assert abs(float(penalties[0])) < 1e-6 < float(penalties[-1])
     assert not any("_reference" in name for name in module.state_dict())
+
+
+def test_the_reference_reads_a_rollout_once_and_hears_what_the_frozen_encoder_heard(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    penalties = seen_penalties(monkeypatch)
+    module = stage(beta=0.1, freeze=["audio_tower"], listening_every=0, num_updates=2)
+    read = []
+    reference = module._reference[0]
+    hidden_states = reference.hidden_states
+    monkeypatch.setattr(reference, "hidden_states", lambda *args: read.append(1) or hidden_states(*args))
+    train(module, data(prompts_only=True), max_steps=4, callbacks=[GRPOSampling()])
+    assert (len(penalties), len(read)) == (4, 2)
+    assert abs(float(penalties[0])) < 1e-6 < float(penalties[-1])
+    assert module.model.windows_encoded == 2 * 4
+    assert reference.windows_encoded == 0
 
 
 def test_equal_seeds_sample_equal_completions_and_the_state_goes_on(

@@ -13,6 +13,7 @@ from transformers import MusicFlamingoProcessor
 from music_flamingo.batch import AudioWindows, audio_token_lengths
 from music_flamingo.errors import UserError
 from music_flamingo.models.music_flamingo import require_model_directory
+from music_flamingo.think_tags import ANSWER_OPEN
 
 THINK_SUFFIX = "Output the thinking process in <think> </think> and final answer in <answer> </answer>."
 """Appended to a question that wants thoughts. Source: Music Flamingo (arXiv:2511.10289), MF-Think and GRPO prompts."""
@@ -58,6 +59,12 @@ class ConversationFormat:
     def answer_ids(self, answer: str) -> list[int]:
         """The answer and the token that ends it."""
         return [*self.encode(answer), self.end_of_turn]
+
+    def answer_weights(self, answer_ids: list[int], answer_weight: float) -> list[float]:
+        """Weights in the loss: `answer_weight` for what follows the thoughts' answer tag, 1 for all before it."""
+        tag = self.tokenizer.convert_tokens_to_ids(ANSWER_OPEN)
+        start = answer_ids.index(tag) + 1 if tag in answer_ids else len(answer_ids)
+        return [1.0] * start + [answer_weight] * (len(answer_ids) - start)
 
     def encode(self, text: str) -> list[int]:
         return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))

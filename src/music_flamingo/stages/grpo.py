@@ -17,6 +17,7 @@ Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, trai
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,6 +34,25 @@ from music_flamingo.stages.optimization import OptimizerCallable
 
 ZERO_SPREAD = 1e-6
 """Standard deviation below which all rewards of a group count as equal."""
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """What was sampled, as the updates need it.
+
+    Attributes:
+        row: prompts with their completions.
+        features: (A, D) of the frozen encoder; None when it trains too.
+        logprobs: (T,) when sampled.
+        advantages: (B G,).
+        sequence_index: (T,) completion of each token.
+    """
+
+    row: PackedBatch
+    features: Tensor | None
+    logprobs: Tensor
+    advantages: Tensor
+    sequence_index: Tensor
 
 
 class GRPOModule(AnsweringModule):
@@ -103,8 +123,10 @@ class GRPOModule(AnsweringModule):
         row, sequence_index = with_completions(batch, completions, self.model.audio_token_id)
         old_logprobs = torch.cat([c.logprobs for c in completions])  # (T,)
         self._log_rollout(completions, rewards, total)
+        rollout = _Rollout(row.to(self.device), features, old_logprobs, advantages, sequence_index.to(self.device))
+        reference_logprobs = self._reference_logprobs(rollout)
         for update in range(self.num_updates):
-            self._update(row, features, old_logprobs, advantages, sequence_index.to(self.device), first=update == 0)
+            self._update(rollout, reference_logprobs, first=update == 0)
         if self.listening_every and self.global_step % self.listening_every < self.num_updates:
             self._log_listening_gap(batch, total)
 
@@ -153,26 +175,28 @@ class GRPOModule(AnsweringModule):
         ]
         return torch.tensor(totals).view_as(rewards[names[0]])
 
-    def _update(
-        self,
-        row: PackedBatch,
-        features: Tensor | None,
-        old_logprobs: Tensor,
-        advantages: Tensor,
-        sequence_index: Tensor,
-        *,
-        first: bool,
-    ) -> None:
+    def _reference_logprobs(self, rollout: "_Rollout") -> Tensor | None:
+        """(T,) log-probabilities under the reference model, which the updates do not change; None without a penalty."""
+        if not self._reference:
+            return None
+        reference = self._reference[0].to(self.device)
+        with torch.no_grad():
+            # A frozen encoder is the reference's too.
+            audio = None if rollout.features is None else reference.project(rollout.features)
+            return reference.target_logprobs(rollout.row, audio, temperature=self.sampling.temperature or 1.0)[0]
+
+    def _update(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool) -> None:
         """One optimizer step on the rollout."""
-        row = row.to(self.device)
         logprobs, entropy = self.model.target_logprobs(
-            row, self._embeddings(row, features), temperature=self.sampling.temperature or 1.0
+            rollout.row,
+            self._embeddings(rollout.row, rollout.features),
+            temperature=self.sampling.temperature or 1.0,
         )
         if first:
-            self._check_rollout(logprobs.detach(), old_logprobs)
-        loss, terms = self.policy_loss(logprobs, old_logprobs, advantages, sequence_index)
-        if self.beta:
-            penalty = self._kl(row, logprobs, sequence_index)
+            self._check_rollout(logprobs.detach(), rollout.logprobs)
+        loss, terms = self.policy_loss(logprobs, rollout.logprobs, rollout.advantages, rollout.sequence_index)
+        if reference_logprobs is not None:
+            penalty = kl_penalty(logprobs, reference_logprobs, rollout.sequence_index)
             loss = loss + self.beta * penalty
             self.log("train/kl", penalty.detach(), batch_size=1)
         self._step(loss)
@@ -184,12 +208,6 @@ class GRPOModule(AnsweringModule):
             },
             batch_size=1,
         )
-
-    def _kl(self, row: PackedBatch, logprobs: Tensor, sequence_index: Tensor) -> Tensor:
-        reference = self._reference[0].to(self.device)
-        with torch.no_grad():
-            ref_logprobs, _ = reference.target_logprobs(row, temperature=self.sampling.temperature or 1.0)
-        return kl_penalty(logprobs, ref_logprobs, sequence_index)
 
     def _step(self, loss: Tensor) -> None:
         optimizer = self.optimizers()

@@ -16,8 +16,14 @@ def test_a_duet_is_noted_from_first_entry_to_change() -> None:
 
 def test_a_solo_has_no_last_instrument_and_no_change() -> None:
     noted = {observation["field"]: observation["value"] for observation in observe(solo())}
-    assert noted == {"first_instrument": "oboe", "texture": "solo", "drums": "no drums", "tempo": "slow"}
+    assert noted == {
+        "first_instrument": "oboe",
+        "texture": "solo",
+        "drums": "no drums",
+        "tempo": "slow",
+        "steady": "no change",
+    }
 
 
-def test_a_full_piece_has_no_one_texture() -> None:
-    assert "texture" not in [observation["field"] for observation in observe(full_piece())]
+def test_a_full_piece_has_no_one_texture_and_is_not_steady() -> None:
+    assert not {"texture", "steady"} & {observation["field"] for observation in observe(full_piece())}

@@ -30,8 +30,8 @@ def test_lines_are_transposed_timed_and_accented_by_their_place_in_the_bar() -> 
 
 
 def test_long_notes_of_the_marimba_are_struck_again() -> None:
-    events = play_lines(Excerpt(piece(), 0.0, 4.0, 60), [[(0.0, 1.2, 72)]], "marimba", 0, 0)
-    assert [(event.start, event.duration) for event in events] == [(0.0, 0.6), (0.6, 0.6)]
+    events = play_lines(Excerpt(piece(), 0.0, 4.0, 60), [[(0.0, 0.25, 72)]], "marimba", 0, 0)
+    assert [(event.start, event.duration) for event in events] == [(0.0, 0.125), (0.125, 0.125)]
 
 
 def test_drums_follow_the_bars_of_the_piece() -> None:

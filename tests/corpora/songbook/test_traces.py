@@ -31,7 +31,8 @@ def test_chain_of_a_duet() -> None:
 
 
 def test_chain_of_a_solo() -> None:
-    assert think_text(observe(solo())) == "at 0 s the oboe begins . solo texture . with no drums . slow tempo ."
+    expected = "at 0 s the oboe begins . solo texture . with no drums . slow tempo . no change ."
+    assert think_text(observe(solo())) == expected
 
 
 def test_no_observations_are_no_words() -> None:

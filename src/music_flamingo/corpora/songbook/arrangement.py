@@ -4,8 +4,9 @@ Pure functions: the same piece and plan give the same notes. Positions in a piec
 seconds.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from music_flamingo.corpora.songbook import dynamics
@@ -27,6 +28,8 @@ from music_flamingo.corpora.songbook.voicing import (
 
 MIN_ENTRY_SECONDS = 1.0
 MAX_ENTRY_SECONDS_OF_FULL_PIECE = 10.0
+ROOM_SECONDS, ROOM_LOUDNESS = 2.0, 0.5
+"""The first instrument makes room for the second's entry: for how long, and how loud it plays then."""
 CHANGE_WINDOW = (0.35, 0.70)
 """Fractions of the clip between which a change happens."""
 
@@ -132,11 +135,24 @@ def _play_section(excerpt: Excerpt, plan: Plan, section: _Section) -> list[NoteE
     longest = _MAX_REST_SECONDS / excerpt.seconds_per_quarter
     lines = fill_rests([*groups[0], *groups[1]], excerpt.length, longest)
     semitones = (plan.setting.tonic - excerpt.piece.tonic + 6) % 12 - 6
-    events: list[NoteEvent] = []
+    events: list[list[NoteEvent]] = []
     for index, played in enumerate((lines[: len(groups[0])], lines[len(groups[0]) :])):
         channel = section.soloist if section.texture == "solo" else index
-        events += play_lines(excerpt, played, plan.setting.instruments[channel], channel, semitones)
-    return [event.moved(section.start) for event in events]
+        events.append(play_lines(excerpt, played, plan.setting.instruments[channel], channel, semitones))
+    if section.entry_window is not None:
+        events[0] = _making_room(*events)
+    return [event.moved(section.start) for both in events for event in both]
+
+
+def _making_room(first: list[NoteEvent], second: list[NoteEvent]) -> list[NoteEvent]:
+    """The first instrument's events, quieter for a moment when the second enters, so that the entry is heard."""
+    entry = min((event.start for event in second), default=math.inf)
+    return [
+        replace(event, velocity=round(event.velocity * ROOM_LOUDNESS))
+        if entry <= event.start < entry + ROOM_SECONDS
+        else event
+        for event in first
+    ]
 
 
 def _groups(excerpt: Excerpt, plan: Plan, section: _Section) -> tuple[list[Line], list[Line]]:

@@ -173,6 +173,8 @@ class MachineNoise:
             return rng.choice(others) if others else None
         if name == "change":
             return rng.choice([other for other in CHANGES if other != value])
+        if name == "steady":
+            return None  # a change would need a time
         field_name = "sections" if name == "structure" else name
         return wrong_values(field_name, value, 1, rng)[0]
 

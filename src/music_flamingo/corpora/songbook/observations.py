@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from music_flamingo.corpora.songbook.vocabulary import STEADY
+
 
 def observe(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The observations that the score supports.
 
-    Left out: last_instrument where only one instrument enters, texture where it is not the same throughout
-    (full pieces), change where there is none.
+    Left out: last_instrument where only one instrument enters, texture and steady where the texture is not the same
+    throughout (full pieces). "steady" is noted where nothing changes: were it left out, saying nothing about changes
+    would be saying that there are none.
     """
     observations = _entries(truth)
     if truth["texture"] is not None:
@@ -23,6 +26,8 @@ def observe(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
     observations.append(_observation("tempo", truth["tempo"]))
     if truth["change"] != "none":
         observations.append(_observation("change", truth["change"], truth["change_time"]))
+    elif truth["texture"] is not None:
+        observations.append(_observation("steady", STEADY))
     return observations
 
 

@@ -37,7 +37,7 @@ PALETTE = {
     "trumpet": Instrument(56, 54, 84, 83),
     "oboe": Instrument(68, 58, 89, 72),
     "flute": Instrument(73, 60, 96, 70),
-    "marimba": Instrument(12, 45, 93, 113, stroke_seconds=0.6),
+    "marimba": Instrument(12, 45, 93, 113, stroke_seconds=0.125),
 }
 DRUM_VOLUME = 110
 

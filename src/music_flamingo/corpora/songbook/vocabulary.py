@@ -22,6 +22,7 @@ TEXTURES = ("solo", "duet", "full")
 BPM_RANGE = (*range(46, 66), *range(90, 114), *range(150, 170))
 TEMPI = ("slow", "moderate", "fast")
 CHANGES = ("louder", "softer", "pause")
+STEADY = "no change"
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
 KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS)
@@ -36,6 +37,7 @@ STEP_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "drums": ("with {value}", DRUMS),
     "tempo": ("{value} tempo", TEMPI),
     "change": ("at {seconds} s {value}", CHANGES),
+    "steady": ("{value}", (STEADY,)),
 }
 
 
