@@ -28,8 +28,9 @@ from music_flamingo.corpora.songbook.voicing import (
 
 MIN_ENTRY_SECONDS = 1.0
 MAX_ENTRY_SECONDS_OF_FULL_PIECE = 10.0
-ROOM_SECONDS, ROOM_LOUDNESS = 2.0, 0.5
-"""The first instrument makes room for the second's entry: for how long, and how loud it plays then."""
+ACCOMPANIMENT = 0.7
+"""Loudness of the first instrument once the second has entered, in its own before that. Not only for a moment: its
+return would be taken for a change."""
 CHANGE_WINDOW = (0.35, 0.70)
 """Fractions of the clip between which a change happens."""
 
@@ -140,17 +141,15 @@ def _play_section(excerpt: Excerpt, plan: Plan, section: _Section) -> list[NoteE
         channel = section.soloist if section.texture == "solo" else index
         events.append(play_lines(excerpt, played, plan.setting.instruments[channel], channel, semitones))
     if section.entry_window is not None:
-        events[0] = _making_room(*events)
+        events[0] = _stepped_back(*events)
     return [event.moved(section.start) for both in events for event in both]
 
 
-def _making_room(first: list[NoteEvent], second: list[NoteEvent]) -> list[NoteEvent]:
-    """The first instrument's events, quieter for a moment when the second enters, so that the entry is heard."""
+def _stepped_back(first: list[NoteEvent], second: list[NoteEvent]) -> list[NoteEvent]:
+    """The first instrument's events, quieter once the second plays, which is then heard and makes nothing louder."""
     entry = min((event.start for event in second), default=math.inf)
     return [
-        replace(event, velocity=round(event.velocity * ROOM_LOUDNESS))
-        if entry <= event.start < entry + ROOM_SECONDS
-        else event
+        replace(event, velocity=round(event.velocity * ACCOMPANIMENT)) if event.start >= entry else event
         for event in first
     ]
 

@@ -39,7 +39,7 @@ PALETTE = {
     "flute": Instrument(73, 60, 96, 70),
     "marimba": Instrument(12, 45, 93, 113, stroke_seconds=0.125),
 }
-DRUM_VOLUME = 110
+DRUM_VOLUME = 127
 
 COMPOUND_METERS = frozenset({"6/8"})
 

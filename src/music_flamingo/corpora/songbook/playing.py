@@ -19,7 +19,7 @@ from music_flamingo.corpora.songbook.voicing import Line, fit_range
 
 _VELOCITY = 50
 _DOWNBEAT, _OFF_BEAT = 6, -4
-_DRUM_VELOCITIES = {KICK: 58, SNARE: 52, HIHAT: 60}
+_DRUM_VELOCITIES = {KICK: 50, SNARE: 44, HIHAT: 50}
 _DRUM_SECONDS = 0.1
 
 
