@@ -215,7 +215,9 @@ class ConversationDataModule(LightningDataModule):
         return is_short and is_easy
 
     def _require_songs(self, cuts: CutSet) -> None:
-        """Raise a UserError when the curriculum's first lesson lets no song in."""
+        """Raise a UserError when there are no songs, or the curriculum's first lesson lets none in."""
+        if next(iter(cuts), None) is None:
+            raise UserError(f"{self.corpus / 'cuts_train.jsonl.gz'}: expected at least one cut, got none: add some")
         if not any(self.admits(cut) for cut in cuts):
             limits = ", ".join(f"{name} {limit:g}" for name, limit in self.curriculum_limits.items()) or "no limits"
             raise UserError(

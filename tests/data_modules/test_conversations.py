@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from lhotse import CutSet
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.songbook.noise import MachineNoise
@@ -161,6 +162,13 @@ def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     (corpus / "audio" / "train-0.wav").replace(corpus / "audio" / "train-0.flac")
     with pytest.raises(UserError, match="expected finite samples, got NaN or infinity"):
         next(iter(data_module(corpus, cache_features=False).train_dataloader()))
+
+
+def test_a_corpus_without_songs_is_an_error(corpus: Path, tmp_path: Path) -> None:
+    empty = shutil.copytree(corpus, tmp_path / "empty")
+    CutSet([]).to_file(empty / "cuts_train.jsonl.gz")
+    with pytest.raises(UserError, match=r"empty/cuts_train\.jsonl\.gz: expected at least one cut, got none"):
+        data_module(empty).train_dataloader()
 
 
 def test_a_curriculum_that_lets_no_song_in_is_an_error(corpus: Path) -> None:
