@@ -16,19 +16,20 @@ from music_flamingo.stages.answering import AnsweringModule
 
 
 class SFTModule(AnsweringModule):
-    """Next-token cross entropy on answer tokens, averaged over all answer tokens of all ranks."""
+    """Next-token cross entropy on answer tokens, averaged over all answer tokens of all ranks by the rows' weights."""
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
-        loss_sum, num_tokens = self._loss(batch)
-        # Ranks hold different numbers of answer tokens: divide by the mean count, not by the rank's own.
-        counts = cast(Tensor, self.all_gather(num_tokens))
-        loss = loss_sum / counts.float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/answer_tokens": num_tokens}, batch_size=1, prog_bar=True)
+        loss_sum, weight = self._loss(batch)
+        # Ranks hold answer tokens of different weight: divide by the mean over the ranks, not by the rank's own.
+        weights = cast(Tensor, self.all_gather(weight))
+        loss = loss_sum / weights.float().mean()
+        answer_tokens = float(len(batch.targets))
+        self.log_dict({"train/loss": loss.detach(), "train/answer_tokens": answer_tokens}, batch_size=1, prog_bar=True)
         return loss
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
-        loss_sum, num_tokens = self._loss(batch)
-        self.log("val/loss", loss_sum / num_tokens, batch_size=int(num_tokens), sync_dist=True)
+        loss_sum, weight = self._loss(batch)
+        self.log("val/loss", loss_sum / weight, batch_size=int(weight), sync_dist=True)
 
     def _loss(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Weighted sum of the targets' negative log-probabilities, and the sum of their weights."""
