@@ -170,13 +170,13 @@ def test_the_first_instrument_steps_back_when_the_second_enters() -> None:
     loudness: dict[str, set[float]] = {"before": set(), "after": set(), "second": set()}
     for event in melodic(arrangement):
         when = "before" if event.start < entry else "after"
-        loudness["second" if event.channel else when].add(round(event.velocity / 50, 1))
+        loudness["second" if event.channel else when].add(round(event.velocity / 32, 1))
     assert entry > 0
     # 1.1 and 0.8 are the accents on the first beat of a bar.
     assert loudness == {"before": {1.0, 1.1}, "after": {0.7, 0.8}, "second": {1.0, 1.1}}
 
 
-@pytest.mark.parametrize(("change", "low", "high"), [("louder", 2.3, 2.6), ("softer", 0.36, 0.44)])
+@pytest.mark.parametrize(("change", "low", "high"), [("louder", 3.7, 4.1), ("softer", 0.22, 0.28)])
 def test_loudness_changes_for_everybody_at_the_change_time(change: str, low: float, high: float) -> None:
     arrangement = arrange(chorale(), clip("full", change, drums=True, change_at=0.5))
     time, entry = arrangement.truth["change_time"], arrangement.truth["last_entry"]

@@ -6,14 +6,14 @@ def note(start: float, duration: float, velocity: int = 60, channel: int = 0) ->
 
 
 def test_louder_multiplies_velocity_from_then_on() -> None:
-    assert apply_change([note(0.0, 1.0, 50), note(2.0, 1.0, 50)], "louder", 2.0) == [
-        note(0.0, 1.0, 50),
-        note(2.0, 1.0, 125),
+    assert apply_change([note(0.0, 1.0, 30), note(2.0, 1.0, 30)], "louder", 2.0) == [
+        note(0.0, 1.0, 30),
+        note(2.0, 1.0, 120),
     ]
 
 
 def test_softer_divides_it_and_strikes_held_notes_anew() -> None:
-    assert apply_change([note(0.0, 4.0)], "softer", 3.0) == [note(0.0, 3.0), note(3.0, 1.0, 24)]
+    assert apply_change([note(0.0, 4.0)], "softer", 3.0) == [note(0.0, 3.0), note(3.0, 1.0, 15)]
 
 
 def test_velocity_stays_within_midi() -> None:

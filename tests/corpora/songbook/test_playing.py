@@ -25,7 +25,7 @@ def test_lines_are_transposed_timed_and_accented_by_their_place_in_the_bar() -> 
         (76, 0.5, 0.75),
         (78, 1.25, 0.25),
     ]
-    assert [event.velocity for event in events] == [50, 56, 46]
+    assert [event.velocity for event in events] == [32, 36, 29]
     assert {(event.channel, event.program) for event in events} == {(1, 73)}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from music_flamingo.corpora.songbook.palette import DRUM_CHANNEL
 
-LOUDNESS_RATIO = 2.5
+LOUDNESS_RATIO = 4.0
 PAUSE_SECONDS = 1.0
 MAX_VELOCITY = 127
 

@@ -17,9 +17,10 @@ from music_flamingo.corpora.songbook.palette import (
 from music_flamingo.corpora.songbook.scores import Piece
 from music_flamingo.corpora.songbook.voicing import Line, fit_range
 
-_VELOCITY = 50
-_DOWNBEAT, _OFF_BEAT = 6, -4
-_DRUM_VELOCITIES = {KICK: 50, SNARE: 44, HIHAT: 50}
+# So that what gets louder, by dynamics.LOUDNESS_RATIO, stays within MIDI's 127.
+_VELOCITY = 32
+_DOWNBEAT, _OFF_BEAT = 4, -3
+_DRUM_VELOCITIES = {KICK: 32, SNARE: 28, HIHAT: 32}
 _DRUM_SECONDS = 0.1
 
 

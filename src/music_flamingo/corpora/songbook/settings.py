@@ -8,7 +8,7 @@ from typing import Any
 
 from music_flamingo.errors import UserError
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same settings make another corpus."""
 
 MIN_CLIPS = 20

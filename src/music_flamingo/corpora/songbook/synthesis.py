@@ -23,7 +23,7 @@ SAMPLING_RATE = 16000
 
 # Peaks above this are brought down to it; quieter cuts keep their level, so that they stay quieter.
 _PEAK = 0.95
-_GAIN_DB = 6.0
+_GAIN_DB = 10.0
 _VOLUMES = {instrument.program: instrument.volume for instrument in PALETTE.values()}
 _CHANNEL_VOLUME = 7
 _DRUM_BANK = 128
