@@ -1,8 +1,8 @@
 """Attention over a prefix tree: each token sees its own segment causally and all of its ancestor segments.
 
-`prefix_attention` is the plain-torch reference and the CPU path. It never builds an N x N mask: per root, the
-descendants' scores against the root, against the segments between and against themselves are computed apart and share
-one softmax, so the keys and values of a song are read once for all that is said about it.
+`prefix_attention` is the plain-torch reference and the CPU path. It never builds an N x N mask: per root, segments of
+about the same length stand in a grid whose scores against the root, against the segments between and against themselves
+share one softmax, so the keys and values of a song are read once for all that is said about it.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 
 from music_flamingo.batch import PrefixTree
 
@@ -39,8 +40,8 @@ def prefix_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
         outputs.append(_causal(*root, scaling))
         if len(segments) > 1:
             first = segments[0]
-            parents = tuple(max(tree.parents[s] - first - 1, -1) for s in segments[1:])
-            layout = _descendant_layout(tuple(tree.lengths[s] for s in segments[1:]), parents, query.device)
+            parents = tuple(tree.parents[s] - first - 1 for s in segments[1:])
+            layout = _layout(tuple(tree.lengths[s] for s in segments[1:]), parents, query.device)
             outputs.append(_descendants(*below, _Prefix(root[1], root[2]), layout, scaling))
     return torch.cat(outputs, dim=1)
 
@@ -62,61 +63,77 @@ class _Prefix:
 
 
 @dataclass(frozen=True)
-class _Level:
-    """Which segment each segment sees at one depth below the root, and which of its keys are hidden.
+class _Grid:
+    """Segments of about the same length, one to a line.
 
-    `ancestors` is (s,), `hidden` (s, L, L).
+    Attributes:
+        tokens: (s, L) token of each cell, any in the padding.
+        seen: (s, C + L) tokens of the segments between the root and this one, then its own.
+        hidden: (s, L, C + L) which of `seen` a cell does not see.
     """
 
-    ancestors: Tensor
+    tokens: Tensor
+    seen: Tensor
     hidden: Tensor
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the n tokens below a root stand in a grid of s segments by L, the longest.
+    """Where the n tokens below a root stand in the grids; `cells` (n,) counts through all of them."""
 
-    `tokens` (s, L) names the token of each cell (the last of the segment, again, in the padding), `cells` (n,) the cell
-    of each token in the flattened grid.
-    """
-
-    tokens: Tensor
+    grids: tuple[_Grid, ...]
     cells: Tensor
-    levels: tuple[_Level, ...]
 
 
 @lru_cache(maxsize=512)
-def _descendant_layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.device) -> _Layout:
-    sizes = torch.tensor(lengths, device=device)
-    columns = torch.arange(int(sizes.max()), device=device)
-    tokens = (sizes.cumsum(0) - sizes)[:, None] + torch.minimum(columns, sizes[:, None] - 1)
-    cells = torch.nonzero((columns < sizes[:, None]).flatten()).flatten()
+def _layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.device) -> _Layout:
+    """Grids of the segments below a root, whose `parents` are counted among them, negative for the root itself."""
+    buckets: dict[int, list[int]] = {}
+    for segment, length in enumerate(lengths):
+        # By the next power of two: a single long answer would otherwise pad all others to its length.
+        buckets.setdefault((length - 1).bit_length(), []).append(segment)
+    own = torch.arange(sum(lengths), device=device).split(lengths)
+    between = [own[0][:0]]  # of the root's children; the last entry, so that a parent of -1 finds it
+    for segment, parent in enumerate(parents):
+        between.insert(segment, torch.cat([between[parent], own[parent]]) if parent >= 0 else between[-1])
+    cells = torch.empty(sum(lengths), dtype=torch.long, device=device)
+    grids = []
+    filled = 0
+    for segments in buckets.values():
+        tokens = pad_sequence([own[s] for s in segments], batch_first=True)
+        columns = torch.arange(tokens.shape[1], device=device)
+        real = torch.nonzero((columns < torch.tensor([[lengths[s]] for s in segments], device=device)).flatten())
+        cells[tokens.flatten()[real]] = filled + real
+        filled += tokens.numel()
+        grids.append(_Grid(tokens, *_seen(tokens, [between[s] for s in segments])))
+    return _Layout(tuple(grids), cells)
 
-    future = (columns[:, None] < columns).expand(len(lengths), -1, -1)
-    levels = [_Level(torch.arange(len(lengths), device=device), future)]
-    ancestors = parents
-    while any(a >= 0 for a in ancestors):
-        index = torch.tensor([max(a, 0) for a in ancestors], device=device)
-        visible = torch.tensor([lengths[a] if a >= 0 else 0 for a in ancestors], device=device)
-        levels.append(_Level(index, (columns >= visible[:, None])[:, None].expand_as(future)))
-        ancestors = tuple(parents[a] if a >= 0 else -1 for a in ancestors)
-    return _Layout(tokens, cells, tuple(levels))
+
+def _seen(tokens: Tensor, between: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """`seen` and `hidden` of a grid."""
+    context = pad_sequence(between, batch_first=True)  # (s, C)
+    sizes = torch.tensor([len(b) for b in between], device=tokens.device)
+    missing = torch.arange(context.shape[1], device=tokens.device) >= sizes[:, None]
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    future = columns[:, None] < columns
+    hidden = [missing[:, None].expand(-1, len(columns), -1), future.expand(len(tokens), -1, -1)]
+    return torch.cat([context, tokens], 1), torch.cat(hidden, 2)
 
 
 def _descendants(query: Tensor, key: Tensor, value: Tensor, prefix: _Prefix, layout: _Layout, scaling: float) -> Tensor:
     """Attention of all segments below one root: `query`, `key`, `value` and the result are (H, n, D)."""
-    heads, _, width = query.shape
-    grid_query = (query * scaling)[:, layout.tokens]  # (H, s, L, D)
-    grid_key, grid_value = key[:, layout.tokens], value[:, layout.tokens]
+    query = query * scaling
+    outputs = [_attend(query, key, value, prefix, grid).flatten(1, 2) for grid in layout.grids]
+    return torch.cat(outputs, 1)[:, layout.cells]
 
-    scores = [(grid_query.flatten(1, 2) @ prefix.key.transpose(1, 2)).unflatten(1, layout.tokens.shape)]
-    for level in layout.levels:
-        level_scores = grid_query @ grid_key[:, level.ancestors].transpose(2, 3)
-        scores.append(level_scores.masked_fill(level.hidden, -torch.inf))
-    widths = [s.shape[-1] for s in scores]
-    weights = torch.cat(scores, -1).softmax(-1, dtype=torch.float32).to(query.dtype).split(widths, -1)
 
-    output: Tensor = (weights[0].flatten(1, 2) @ prefix.value).unflatten(1, layout.tokens.shape)
-    for weight, level in zip(weights[1:], layout.levels, strict=True):
-        output = output + weight @ grid_value[:, level.ancestors]
-    return output.reshape(heads, -1, width)[:, layout.cells]
+def _attend(query: Tensor, key: Tensor, value: Tensor, prefix: _Prefix, grid: _Grid) -> Tensor:
+    """(H, s, L, D) of the cells of one grid."""
+    cells = query[:, grid.tokens]  # (H, s, L, D)
+    to_prefix = (cells.flatten(1, 2) @ prefix.key.transpose(1, 2)).unflatten(1, grid.tokens.shape)
+    to_seen = (cells @ key[:, grid.seen].transpose(2, 3)).masked_fill(grid.hidden, -torch.inf)
+    weights = torch.cat([to_prefix, to_seen], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
+    on_prefix, on_seen = weights.split([to_prefix.shape[-1], to_seen.shape[-1]], -1)
+    from_prefix = (on_prefix.flatten(1, 2) @ prefix.value).unflatten(1, grid.tokens.shape)
+    output: Tensor = from_prefix + on_seen @ value[:, grid.seen]
+    return output
