@@ -88,10 +88,6 @@ class _Layout:
 @lru_cache(maxsize=512)
 def _layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.device) -> _Layout:
     """Grids of the segments below a root, whose `parents` are counted among them, negative for the root itself."""
-    buckets: dict[int, list[int]] = {}
-    for segment, length in enumerate(lengths):
-        # By the next power of two: a single long answer would otherwise pad all others to its length.
-        buckets.setdefault((length - 1).bit_length(), []).append(segment)
     own = torch.arange(sum(lengths), device=device).split(lengths)
     between = [own[0][:0]]  # of the root's children; the last entry, so that a parent of -1 finds it
     for segment, parent in enumerate(parents):
@@ -99,7 +95,7 @@ def _layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.de
     cells = torch.empty(sum(lengths), dtype=torch.long, device=device)
     grids = []
     filled = 0
-    for segments in buckets.values():
+    for segments in _buckets(lengths):
         tokens = pad_sequence([own[s] for s in segments], batch_first=True)
         columns = torch.arange(tokens.shape[1], device=device)
         real = torch.nonzero((columns < torch.tensor([[lengths[s]] for s in segments], device=device)).flatten())
@@ -107,6 +103,17 @@ def _layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.de
         filled += tokens.numel()
         grids.append(_Grid(tokens, *_seen(tokens, [between[s] for s in segments])))
     return _Layout(tuple(grids), cells)
+
+
+def _buckets(lengths: tuple[int, ...]) -> list[list[int]]:
+    """Segments, shortest first, none less than half as long as another of its bucket, to which it is padded."""
+    buckets: list[list[int]] = []
+    for segment in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if buckets and lengths[segment] <= 2 * lengths[buckets[-1][0]]:
+            buckets[-1].append(segment)
+        else:
+            buckets.append([segment])
+    return buckets
 
 
 def _seen(tokens: Tensor, between: list[Tensor]) -> tuple[Tensor, Tensor]:
