@@ -44,7 +44,7 @@ from music_flamingo.losses import audio_text_contrastive_loss
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.stages import TaggingModule
-from music_flamingo.stages.tagging import TaggingHead
+from music_flamingo.stages.tagging import TaggingHead, pad_songs
 
 ROOT = Path(__file__).parents[1]
 RECIPE = yaml.safe_load((ROOT / "recipes" / "songbook" / "1_tagging.yaml").read_text())
@@ -88,7 +88,8 @@ class ContrastiveModule(nn.Module):
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """InfoNCE in both directions; the second one costs nothing more."""
-        audio = torch.stack([torch.cat([pool(s) for pool in self.pool]) for s in song_embeddings(self.model, batch)])
+        songs = pad_songs(song_embeddings(self.model, batch))
+        audio = torch.cat([pool(*songs) for pool in self.pool], -1)
         text = self.embed_text([caption_of(batch.examples[root]["custom"]) for root in batch.tree.roots()])
         temperature = self.log_temperature.exp().clamp(min=MIN_TEMPERATURE)
         to_text = audio_text_contrastive_loss(audio, text, temperature)
@@ -240,13 +241,13 @@ def probe(
     rng = random.Random(arguments.seed)
     for number in tqdm(range(arguments.probe_steps), f"{name}: heads", unit="step"):
         drawn = rng.sample(range(len(songs)), min(PROBE_SONGS, len(songs)))
-        logits = {tag: torch.stack([head(songs[i]) for i in drawn]) for tag, head in module.heads.items()}
+        logits = {tag: head(*pad_songs([songs[i] for i in drawn])) for tag, head in module.heads.items()}
         loss = torch.stack([cross_entropy(logits[tag], labels[tag][drawn]) for tag in TAGS]).mean()
         step(optimizer, loss, arguments.probe_rate * cosine(number / arguments.probe_steps))
     found: dict[str, list[Any]] = {"pieces": pieces}
     for tag, head in module.heads.items():
         with torch.no_grad():
-            guesses = torch.stack([head(song) for song in held_out]).argmax(-1)
+            guesses = torch.cat([head(*pad_songs([song])) for song in held_out]).argmax(-1)
         found[tag] = (guesses == truth[tag]).float().tolist()
         found[f"majority of {tag}"] = (labels[tag].mode().values == truth[tag]).float().tolist()
     return found

@@ -10,6 +10,7 @@ from music_flamingo.data_modules import ConversationDataModule
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages import TaggingModule
+from music_flamingo.stages.tagging import TaggingHead, pad_songs
 from tests.builders import model_directory
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
@@ -50,3 +51,12 @@ def test_a_truth_that_the_recipe_does_not_name_is_an_error(
     source.setup("fit")
     with pytest.raises(UserError, match=r"cut val-0: truth.texture is 'duet', none of model.tags.texture"):
         stage(texture=["solo"]).labels(next(iter(source.val_dataloader())), "texture")
+
+
+def test_a_song_is_tagged_alike_beside_a_longer_one() -> None:
+    torch.manual_seed(0)
+    head = TaggingHead(4, 3).double()
+    short, long = torch.randn(2, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    weights = (short @ head.query.weight[0] + head.query.bias).exp()
+    pooled = (weights[0] * short[0] + weights[1] * short[1]) / weights.sum()
+    torch.testing.assert_close(head(*pad_songs([short, long]))[0], head.classify(pooled))

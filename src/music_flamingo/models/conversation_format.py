@@ -30,6 +30,9 @@ class ConversationFormat:
         self.processor = processor
         self.tokenizer: Any = processor.tokenizer
         self.end_of_turn: int = self.tokenizer.eos_token_id
+        before, _ = self._around_audio("")
+        self._before_audio = self.encode(f"{before}{processor.audio_bos_token}")
+        self._after_audio = self.encode(processor.audio_eos_token)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "ConversationFormat":
@@ -38,10 +41,8 @@ class ConversationFormat:
 
     def song_ids(self, windows: AudioWindows) -> list[int]:
         """The prompt up to the end of the song, one placeholder per audio embedding."""
-        before, _ = self._around_audio("")
-        processor = self.processor
-        placeholders = int(audio_token_lengths(windows.lengths).sum()) * processor.audio_token
-        return self.encode(f"{before}{processor.audio_bos_token}{placeholders}{processor.audio_eos_token}")
+        placeholders = int(audio_token_lengths(windows.lengths).sum())
+        return [*self._before_audio, *[self.processor.audio_token_id] * placeholders, *self._after_audio]
 
     def question_ids(self, question: str, *, think: bool = False) -> list[int]:
         """The prompt from the end of the song to the first token of the answer.

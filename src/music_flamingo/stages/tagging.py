@@ -16,6 +16,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from music_flamingo.batch import IGNORE_INDEX, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
@@ -36,11 +37,18 @@ class TaggingHead(nn.Module):
         self.query = nn.Linear(width, 1)
         self.classify = nn.Linear(width, num_classes)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(A, D) embeddings of one song -> (classes,) logits."""
-        weights = self.query(embeddings).softmax(0)
-        logits: Tensor = self.classify((weights * embeddings).sum(0))
+    def forward(self, embeddings: Tensor, real: Tensor) -> Tensor:
+        """(S, A, D) embeddings of songs, of which those in `real` (S, A) are no padding -> (S, classes) logits."""
+        weights = self.query(embeddings)[..., 0].masked_fill(~real, -torch.inf).softmax(-1)  # (S, A)
+        logits: Tensor = self.classify((weights[:, None] @ embeddings)[:, 0])
         return logits
+
+
+def pad_songs(songs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(A, D) embeddings of each of S songs -> (S, A, D), padded to the longest, and (S, A) which of them are real."""
+    padded = pad_sequence(list(songs), batch_first=True)
+    lengths = torch.tensor([len(song) for song in songs], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
 
 
 class TaggingModule(LightningModule):
@@ -80,14 +88,14 @@ class TaggingModule(LightningModule):
         return cosine_schedule(self, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches))
 
     def _loss(self, batch: PackedBatch, split: str) -> Tensor:
-        songs = self._embeddings(batch)
+        songs, real = self._embeddings(batch)
         losses = []
         for tag, head in self.heads.items():
             labels = self.labels(batch, tag).to(self.device)
             known = labels != IGNORE_INDEX
             if not known.any():
                 continue
-            logits = torch.stack([head(song) for song in songs])[known]
+            logits = head(songs, real)[known]
             losses.append(cross_entropy(logits, labels[known]))
             hits = (logits.argmax(-1) == labels[known]).float().mean()
             self.log(f"{split}/accuracy/{tag}", hits, batch_size=int(known.sum()), sync_dist=True)
@@ -95,12 +103,12 @@ class TaggingModule(LightningModule):
         self.log(f"{split}/loss", loss.detach(), batch_size=len(songs), prog_bar=True, sync_dist=True)
         return loss
 
-    def _embeddings(self, batch: PackedBatch) -> list[Tensor]:
-        """(A, D') embeddings of each song."""
+    def _embeddings(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """(S, A, D') embeddings of all songs, padded to the longest, and (S, A) which of them are real."""
         if batch.audio is None:
             raise UserError("tagging needs audio, but a row holds none: every cut of the corpus must have a recording")
         tokens = audio_token_lengths(batch.audio.lengths).split(list(batch.window_counts))
-        return list(self.model.encode_audio(batch.audio).split([int(t.sum()) for t in tokens]))
+        return pad_songs(self.model.encode_audio(batch.audio).split([int(t.sum()) for t in tokens]))
 
     def labels(self, batch: PackedBatch, tag: str) -> Tensor:
         """(songs,) class of each song, `IGNORE_INDEX` where its truth is not known.
