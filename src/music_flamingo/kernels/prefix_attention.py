@@ -89,17 +89,15 @@ class _Layout:
 def _layout(lengths: tuple[int, ...], parents: tuple[int, ...], device: torch.device) -> _Layout:
     """Grids of the segments below a root, whose `parents` are counted among them, negative for the root itself."""
     own = torch.arange(sum(lengths), device=device).split(lengths)
-    between = [own[0][:0]]  # of the root's children; the last entry, so that a parent of -1 finds it
-    for segment, parent in enumerate(parents):
-        between.insert(segment, torch.cat([between[parent], own[parent]]) if parent >= 0 else between[-1])
+    between: list[Tensor] = []  # of each segment, the tokens between the root and it
+    for parent in parents:
+        between.append(torch.cat([between[parent], own[parent]]) if parent >= 0 else own[0][:0])
     cells = torch.empty(sum(lengths), dtype=torch.long, device=device)
     grids = []
     filled = 0
     for segments in _buckets(lengths):
-        tokens = pad_sequence([own[s] for s in segments], batch_first=True)
-        columns = torch.arange(tokens.shape[1], device=device)
-        real = torch.nonzero((columns < torch.tensor([[lengths[s]] for s in segments], device=device)).flatten())
-        cells[tokens.flatten()[real]] = filled + real
+        tokens, is_real = _padded([own[s] for s in segments])
+        cells[tokens[is_real]] = filled + torch.nonzero(is_real.flatten()).flatten()
         filled += tokens.numel()
         grids.append(_Grid(tokens, *_seen(tokens, [between[s] for s in segments])))
     return _Layout(tuple(grids), cells)
@@ -118,13 +116,17 @@ def _buckets(lengths: tuple[int, ...]) -> list[list[int]]:
 
 def _seen(tokens: Tensor, between: list[Tensor]) -> tuple[Tensor, Tensor]:
     """`seen` and `hidden` of a grid."""
-    context = pad_sequence(between, batch_first=True)  # (s, C)
-    sizes = torch.tensor([len(b) for b in between], device=tokens.device)
-    missing = torch.arange(context.shape[1], device=tokens.device) >= sizes[:, None]
+    context, is_real = _padded(between)  # (s, C)
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     future = columns[:, None] < columns
-    hidden = [missing[:, None].expand(-1, len(columns), -1), future.expand(len(tokens), -1, -1)]
+    hidden = [~is_real[:, None].expand(-1, len(columns), -1), future.expand(len(tokens), -1, -1)]
     return torch.cat([context, tokens], 1), torch.cat(hidden, 2)
+
+
+def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Token numbers of several segments as lines of equal length, and which of them are no padding."""
+    ones = [torch.ones_like(part, dtype=torch.bool) for part in parts]
+    return pad_sequence(parts, batch_first=True), pad_sequence(ones, batch_first=True)
 
 
 def _descendants(query: Tensor, key: Tensor, value: Tensor, prefix: _Prefix, layout: _Layout, scaling: float) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from music_flamingo.corpora.songbook.palette import DRUM_CHANNEL
 
+# 12 dB. At 8 dB the tiny models took solos that got louder for steady ones.
 LOUDNESS_RATIO = 4.0
 PAUSE_SECONDS = 1.0
 MAX_VELOCITY = 127

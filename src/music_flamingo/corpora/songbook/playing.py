@@ -17,7 +17,7 @@ from music_flamingo.corpora.songbook.palette import (
 from music_flamingo.corpora.songbook.scores import Piece
 from music_flamingo.corpora.songbook.voicing import Line, fit_range
 
-# So that what gets louder, by dynamics.LOUDNESS_RATIO, stays within MIDI's 127.
+# What gets louder, by dynamics.LOUDNESS_RATIO, then just reaches MIDI's 127, at which accents are cut.
 _VELOCITY = 32
 _DOWNBEAT, _OFF_BEAT = 4, -3
 _DRUM_VELOCITIES = {KICK: 32, SNARE: 28, HIHAT: 32}
