@@ -28,7 +28,7 @@ from music_flamingo.corpora.songbook.voicing import (
 
 MIN_ENTRY_SECONDS = 1.0
 MAX_ENTRY_SECONDS_OF_FULL_PIECE = 10.0
-ACCOMPANIMENT = 0.7
+ACCOMPANIMENT = 0.5
 """Loudness of the first instrument once the second has entered, in its own before that. Not only for a moment: its
 return would be taken for a change."""
 CHANGE_WINDOW = (0.35, 0.70)

@@ -32,12 +32,12 @@ class Instrument:
 PALETTE = {
     "piano": Instrument(0, 36, 96, 127),
     "organ": Instrument(19, 36, 91, 113),
-    "guitar": Instrument(24, 40, 83, 89),
+    "guitar": Instrument(25, 40, 83, 112),  # steel strings: nylon ones have the spectrum of the flute
     "violin": Instrument(40, 55, 96, 80),
     "trumpet": Instrument(56, 54, 84, 83),
     "oboe": Instrument(68, 58, 89, 72),
     "flute": Instrument(73, 60, 96, 70),
-    "marimba": Instrument(12, 45, 93, 113, stroke_seconds=0.125),
+    "marimba": Instrument(12, 45, 93, 80, stroke_seconds=0.125),
 }
 DRUM_VOLUME = 127
 

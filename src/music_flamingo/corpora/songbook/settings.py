@@ -8,7 +8,7 @@ from typing import Any
 
 from music_flamingo.errors import UserError
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same settings make another corpus."""
 
 MIN_CLIPS = 20
