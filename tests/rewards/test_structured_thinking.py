@@ -108,6 +108,25 @@ def test_a_list_earns_its_f1_and_repetition_costs(caption: str, expected: float)
     assert score(caption, {"instruments": "flute, violin"}) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("flute , violin", 1.0),
+        ("flute , flute", 2 / 7),
+        ("flute , violin , violin", 4 / 8),
+        ("oboe , oboe , flute", 2 / 8),
+    ],
+)
+def test_a_repetition_may_cost_more_than_a_wrong_item(caption: str, expected: float) -> None:
+    reward = StructuredThinkingReward(VOCABULARY, repeat_weight=4)
+    assert reward.field_scores(caption, {"instruments": "flute, violin"})["instruments"] == pytest.approx(expected)
+
+
+def test_a_repetition_cannot_cost_less_than_a_wrong_item() -> None:
+    with pytest.raises(UserError, match="repeat_weight must be 1 or more"):
+        StructuredThinkingReward(VOCABULARY, repeat_weight=0.5)
+
+
 def test_a_section_that_comes_twice_may_be_said_twice() -> None:
     assert score("solo then full then solo", {"structure": "solo, full, solo"}) == 1.0
     assert score("solo then full", {"structure": "solo, full, solo"}) == pytest.approx(4 / 5)

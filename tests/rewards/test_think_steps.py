@@ -61,6 +61,8 @@ def test_true_statements_earn_and_all_others_cost(think: str, expected: float) -
         ("a duet . with drums . at 0 s the violin begins .", 3, -1 / 4),
         ("a duet . with drums . a duet .", 1.5, 0.5 / 4),
         (TRUE_STEPS, 3, 1.0),
+        ("a solo . no drums . at 0 s the violin begins .", 3, -9 / 4),
+        ("lovely . " * 20, 3, -3.0),
     ],
 )
 def test_false_statements_can_cost_more(think: str, false_weight: float, expected: float) -> None:

@@ -49,8 +49,8 @@ class StructuredThinkingReward(Reward):
     - bpm, key, meter, genre (weight 1): 1 if the caption states exactly one value and it is the true one,
       else 0. Two different tempi are none. Tempi agree within 4 %, keys enharmonically.
     - lists that the vocabulary closes, such as instruments (weight 1): F1 of the stated items. All values of
-      the vocabulary count as stated where they stand as whole words; one stated more often than the song has
-      it counts as a wrong item.
+      the vocabulary count as stated where they stand as whole words; each mention beyond those of the song counts
+      as `repeat_weight` wrong items.
     - everything else (weight 1/2): the best F1 of the field's words with those of one sentence of the
       caption.
 
@@ -61,9 +61,12 @@ class StructuredThinkingReward(Reward):
             is.
         complete_fields: closed lists whose absence from the metadata means that the song has none, such as
             dynamics where every change is known: stating one of their values then is a field with score 0.
+        repeat_weight: what a repeated value of a list costs, in wrong items. With 1 a sentence that is said twice costs
+            less than a wrong one, which suits captions of several hundred words.
 
     Raises:
-        UserError: unknown mode, a vocabulary that cannot be read, or a complete field that it does not close.
+        UserError: unknown mode, a vocabulary that cannot be read, a complete field that it does not close, or a weight
+            below 1.
 
     Source: Music Flamingo (arXiv:2511.10289) section 3.3.
     """
@@ -71,11 +74,18 @@ class StructuredThinkingReward(Reward):
     name = "structured_thinking"
 
     def __init__(
-        self, vocabulary: Vocabulary, mode: StructuredMode = "exact", complete_fields: Sequence[str] = ()
+        self,
+        vocabulary: Vocabulary,
+        mode: StructuredMode = "exact",
+        complete_fields: Sequence[str] = (),
+        repeat_weight: float = 1.0,
     ) -> None:
         if mode not in ("exact", "paper"):
             raise UserError(f"StructuredThinkingReward: mode must be exact or paper, not {mode!r}")
+        if repeat_weight < 1:
+            raise UserError(f"StructuredThinkingReward: repeat_weight must be 1 or more, not {repeat_weight}")
         self.mode = mode
+        self.repeat_weight = repeat_weight
         self.complete_fields = tuple(complete_fields)
         fields = read_vocabulary(vocabulary, "fields", "StructuredThinkingReward")
         self._closed = {
@@ -128,7 +138,7 @@ class StructuredThinkingReward(Reward):
         if field in _WORD_SCALARS:
             truth = normalise_text(value)
             return float(set(_stated(caption, [*closed, truth])) == {truth}), 1.0
-        return _list_score(value, closed, caption), 1.0
+        return _list_score(value, closed, caption, self.repeat_weight), 1.0
 
     def _falsely_stated(self, caption: _Caption, metadata: Mapping[str, str]) -> list[str]:
         absent = [field for field in self.complete_fields if field not in metadata]
@@ -156,12 +166,14 @@ def _tempo_score(value: str, caption: _Caption) -> float:
     return float(abs(stated.pop() - truth) <= 0.04 * truth + 1e-9)
 
 
-def _list_score(value: str, closed: Sequence[str], caption: _Caption) -> float:
+def _list_score(value: str, closed: Sequence[str], caption: _Caption, repeat_weight: float) -> float:
     # A piece may have two verses: what is stated is compared with how often the truth has it.
     truth = Counter(normalise_text(item) for item in _ITEM_BORDER.split(value))
     truth.pop("", None)
     stated = Counter(_stated(caption, [*closed, *truth]))
-    return 2 * (truth & stated).total() / max(1, truth.total() + stated.total())
+    repeats = sum(count - max(1, truth[item]) for item, count in stated.items() if count > max(1, truth[item]))
+    said = stated.total() + (repeat_weight - 1) * repeats
+    return 2 * (truth & stated).total() / max(1, truth.total() + said)
 
 
 def _stated(caption: _Caption, values: Sequence[str]) -> list[str]:

@@ -114,12 +114,13 @@ def judge_steps(
 
 
 class ThinkStepsReward(Reward):
-    """Truth and coverage of the thoughts, in [-1, 1]; abstains where nothing was observed.
+    """Truth and coverage of the thoughts, in [-false_weight, 1]; abstains where nothing was observed.
 
-    (true statements about distinct fields - false_weight * all other statements) / observed fields, not below -1. The
-    others are false, repeated or unrecognised. So leaving out costs coverage, a guess pays only where it is right more
-    often than false_weight / (1 + false_weight), and neither repetition nor filling pays. No thoughts earn 0: were that
-    the floor, a chain with several mistakes could lose nothing by one more.
+    (true statements about distinct fields - false_weight * all other statements) / observed fields, not below what as
+    many false statements as there are fields earn. The others are false, repeated or unrecognised. So leaving out costs
+    coverage, a guess pays only where it is right more often than false_weight / (1 + false_weight), and neither
+    repetition nor filling pays. No thoughts earn 0. A higher floor would be reached with one or two mistakes, and a
+    chain could lose nothing by one more.
 
     Args:
         vocabulary: path or content of the corpus' `vocabulary.json`; its "steps" hold the templates.
@@ -151,10 +152,10 @@ class ThinkStepsReward(Reward):
         think = parse_completion(completion).think
         if not think or len(think) > MAX_THINK_CHARACTERS:
             return 0.0
-        # At most `num_observed` statements can be true: past three times as many the score is -1, and reading can stop.
+        # At most `num_observed` statements can be true: past three times as many it is the floor, and reading can stop.
         steps = list(islice(_iterate_steps(think, self._templates), 3 * num_observed))
         judged = judge_steps(steps, reference.observations, reference.observation_seconds, self.seconds_tolerance)
-        return max(-1.0, _points(judged, self.false_weight) / num_observed)
+        return max(-self.false_weight, _points(judged, self.false_weight) / num_observed)
 
 
 def _points(judged: Sequence[tuple[Step, bool]], false_weight: float) -> float:
