@@ -22,6 +22,33 @@ def test_chunks_give_the_cross_entropy_and_gradients_of_full_logits() -> None:
     torch.testing.assert_close(entropies, expected_entropy.detach())
 
 
+def test_gradients_are_those_of_full_logits_at_any_temperature() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(5, 3, requires_grad=True)
+    weight = torch.randn(4, 3, requires_grad=True)
+    ids, scale = torch.randint(0, 4, (5,)), torch.randn(5)
+    ours, _ = token_logprobs(hidden, weight, ids, temperature=0.7, chunk_rows=2)
+    expected = -cross_entropy(hidden @ weight.T / 0.7, ids, reduction="none")
+    for got, want in zip(
+        torch.autograd.grad((ours * scale).sum(), (hidden, weight)),
+        torch.autograd.grad((expected * scale).sum(), (hidden, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want)
+
+
+def test_autocast_sets_the_precision_of_the_head_and_not_of_the_result() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(9, 8, requires_grad=True)
+    ids = torch.randint(0, 9, (6,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours, _ = token_logprobs(hidden, weight, ids)
+    rounded = hidden.bfloat16() @ weight.bfloat16().T
+    torch.testing.assert_close(ours, rounded.float().log_softmax(-1).gather(-1, ids[:, None])[:, 0])
+    ours.sum().backward()
+    assert ours.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
+
+
 def test_a_temperature_flattens_the_prediction() -> None:
     hidden, weight = torch.tensor([[2.0]]), torch.tensor([[1.0], [0.0]])
     logprobs, _ = token_logprobs(hidden, weight, torch.tensor([0]), temperature=2.0)

@@ -1,11 +1,14 @@
 """Log-probabilities of given tokens under a language-model head, without ever holding the logits of all rows.
 
-Rows go through the head in chunks that are recomputed in the backward pass: peak memory is one chunk of logits.
+Rows go through the head in chunks, whose logits the backward pass computes again: peak memory is one chunk of logits.
+Of the forward pass only one number a row is kept for that, the logarithm of the softmax's denominator.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 DEFAULT_CHUNK_ROWS = 2048
 
@@ -30,20 +33,50 @@ def token_logprobs(
     Returns:
         Log-probabilities (T,) and entropies in nats (T,), float32; no gradient flows through the entropies.
     """
-    logprobs, entropies = [], []
-    for rows, ids in zip(hidden.split(chunk_rows), token_ids.split(chunk_rows), strict=True):
-        chunk = checkpoint(_chunk_logprobs, rows, weight, ids, temperature, use_reentrant=False)
-        logprobs.append(chunk[0])
-        entropies.append(chunk[1])
-    if not logprobs:
-        empty = hidden.new_zeros(0, dtype=torch.float32)
-        return empty, empty
-    return torch.cat(logprobs), torch.cat(entropies)
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    arguments = hidden.to(dtype), weight.to(dtype), token_ids, temperature, chunk_rows
+    logprobs, entropies = _TokenLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
+    return logprobs, entropies
 
 
-def _chunk_logprobs(hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logits = (hidden @ weight.T).float() / temperature
-    logprobs = logits.log_softmax(-1)
-    with torch.no_grad():
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-    return logprobs.gather(-1, token_ids[:, None])[:, 0], entropy
+class _TokenLogprobs(torch.autograd.Function):
+    """d log p(y) / d logits = onehot(y) - p, at each row by itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, chunk_rows: int
+    ) -> tuple[Tensor, Tensor]:
+        logprobs, entropies, normalisers = hidden.new_empty(3, len(hidden), dtype=torch.float32)
+        for start in range(0, len(hidden), chunk_rows):
+            rows = slice(start, start + chunk_rows)
+            logits = _logits(hidden[rows], weight, temperature)
+            targets = logits.gather(-1, token_ids[rows, None])[:, 0]
+            normalisers[rows] = normaliser = logits.logsumexp(-1)
+            logprobs[rows] = targets - normaliser
+            expected = torch.linalg.vecdot((logits - normaliser[:, None]).exp_(), logits)
+            entropies[rows] = normaliser - expected
+        ctx.save_for_backward(hidden, weight, token_ids, normalisers)
+        ctx.temperature, ctx.chunk_rows = temperature, chunk_rows
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        hidden, weight, token_ids, normalisers = ctx.saved_tensors
+        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
+        for start in range(0, len(hidden), ctx.chunk_rows):
+            rows = slice(start, start + ctx.chunk_rows)
+            logits = _logits(hidden[rows], weight, ctx.temperature)
+            scale = grad[rows, None] / ctx.temperature
+            by_logits = logits.sub_(normalisers[rows, None]).exp_().mul_(-scale)
+            by_logits.scatter_add_(-1, token_ids[rows, None], scale)
+            grad_hidden[rows] = by_logits.to(weight.dtype) @ weight
+            grad_weight += by_logits.to(hidden.dtype).T @ hidden[rows]
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    logits = (hidden @ weight.T).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)
