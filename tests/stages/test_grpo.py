@@ -114,7 +114,9 @@ def test_the_reference_reads_a_rollout_once_and_hears_what_the_frozen_encoder_he
     read = []
     reference = module._reference[0]
     hidden_states = reference.hidden_states
-    monkeypatch.setattr(reference, "hidden_states", lambda *args: read.append(1) or hidden_states(*args))
+    monkeypatch.setattr(
+        reference, "hidden_states", lambda *args, **rows: read.append(1) or hidden_states(*args, **rows)
+    )
     train(module, data(prompts_only=True), max_steps=4, callbacks=[GRPOSampling()])
     assert (len(penalties), len(read)) == (4, 2)
     assert abs(float(penalties[0])) < 1e-6 < float(penalties[-1])

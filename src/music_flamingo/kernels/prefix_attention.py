@@ -16,7 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from music_flamingo.batch import PrefixTree
 
 
-def prefix_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float) -> Tensor:
+def prefix_attention(
+    query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float, *, with_roots: bool = True
+) -> Tensor:
     """Attend over the packed row.
 
     Args:
@@ -25,6 +27,7 @@ def prefix_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
         value: (H', N, D).
         tree: layout of the row.
         scaling: factor on the scores.
+        with_roots: False where nobody reads what root tokens attend to; theirs is then 0.
 
     Returns:
         (H, N, D).
@@ -37,7 +40,7 @@ def prefix_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
     outputs = []
     for segments in tree.trees():
         root, below = next(parts), next(parts)
-        outputs.append(_causal(*root, scaling))
+        outputs.append(_causal(*root, scaling) if with_roots else torch.zeros_like(root[0]))
         if len(segments) > 1:
             first = segments[0]
             parents = tuple(tree.parents[s] - first - 1 for s in segments[1:])

@@ -18,19 +18,34 @@ PREFIX_TREE = "prefix_tree"
 
 
 class Attend(Protocol):
-    """Attention of one layer over one row: `query` (H, N, D), `key` and `value` (H', N, D) -> (H, N, D)."""
+    """Attention of one layer over one row: `query` (H, N, D), `key` and `value` (H', N, D) -> (H, N, D).
+
+    In the last layer `query` and result may hold only the rows that are read.
+    """
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor: ...
 
 
 class TreeAttention:
-    """Attention within the row's prefix tree, for training."""
+    """Attention within the row's prefix tree.
 
-    def __init__(self, tree: PrefixTree) -> None:
+    Args:
+        tree: layout of the row.
+        rows: (R,) the tokens, in increasing order, that a query without all of them stands for.
+    """
+
+    def __init__(self, tree: PrefixTree, rows: Tensor | None = None) -> None:
         self.tree = tree
+        self.rows = rows
+        roots = [tree.slice_of(root) for root in tree.roots()]
+        self._reads_roots = rows is None or any(bool(((rows >= s.start) & (rows < s.stop)).any()) for s in roots)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        return prefix_attention(query, key, value, self.tree, scaling)
+        if self.rows is None or query.shape[1] == key.shape[1]:
+            return prefix_attention(query, key, value, self.tree, scaling)
+        spread = query.new_zeros(query.shape[0], key.shape[1], query.shape[2]).index_copy(1, self.rows, query)
+        output = prefix_attention(spread, key, value, self.tree, scaling, with_roots=self._reads_roots)
+        return output.index_select(1, self.rows)
 
 
 def _attention(

@@ -18,6 +18,7 @@ from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
+from music_flamingo.models.last_layer import read_selected_rows
 
 
 class MusicFlamingo(nn.Module):
@@ -40,6 +41,7 @@ class MusicFlamingo(nn.Module):
         require_model_directory(Path(pretrained))
         self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
+        self._selects_rows = read_selected_rows(self.network.model.language_model)
         # Whisper's sinusoids; transformers freezes them in the constructor and loads them as trainable.
         self.network.model.audio_tower.embed_positions.requires_grad_(False)
         self.windows_encoded = 0
@@ -73,13 +75,20 @@ class MusicFlamingo(nn.Module):
         """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
         return self.project(self.audio_features(windows))
 
-    def hidden_states(self, batch: PackedBatch, audio: Tensor | None = None, attend: Attend | None = None) -> Tensor:
-        """(N, D') hidden states of the row.
+    def hidden_states(
+        self,
+        batch: PackedBatch,
+        audio: Tensor | None = None,
+        attend: Attend | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """(N, D') hidden states of the row, or (R, D') of some of its tokens.
 
         Args:
             batch: the row.
             audio: (A, D') embeddings of its audio, encoded here when None.
             attend: attention to use in place of the row's own.
+            rows: (R,) the tokens to read, in increasing order; all when None.
         """
         if audio is None and batch.audio is not None:
             audio = self.encode_audio(batch.audio)
@@ -88,18 +97,23 @@ class MusicFlamingo(nn.Module):
             self.windows_with_gradient += len(batch.audio or ()) if audio.requires_grad else 0
             embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
         positions = batch.tree.position_ids().to(embeddings.device)
-        return self.continue_from(embeddings, positions, attend or TreeAttention(batch.tree))
+        return self.continue_from(embeddings, positions, attend or TreeAttention(batch.tree, rows), rows)
 
-    def continue_from(self, embeddings: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """(N, D') hidden states of tokens given by their embeddings (N, D') and positions (N,)."""
+    def continue_from(
+        self, embeddings: Tensor, positions: Tensor, attend: Attend, rows: Tensor | None = None
+    ) -> Tensor:
+        """(N, D') hidden states of tokens with these embeddings (N, D') and positions (N,), or (R, D') of `rows`."""
+        select = rows is not None and self._selects_rows
         output = self.network.model.language_model(
             inputs_embeds=embeddings[None],
             attention_mask=None,
             position_ids=positions[None],
             use_cache=False,
             attend=attend,
+            **({"rows": rows} if select else {}),
         )
-        return cast(Tensor, output.last_hidden_state[0])
+        hidden = cast(Tensor, output.last_hidden_state[0])
+        return hidden if rows is None or select else hidden[rows]
 
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         return cast(Tensor, self.network.get_input_embeddings()(token_ids))
@@ -108,7 +122,9 @@ class MusicFlamingo(nn.Module):
         self, batch: PackedBatch, audio: Tensor | None = None, *, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (T,) of the row's targets and entropies (T,) of their predictions; see `token_logprobs`."""
-        hidden = self.hidden_states(batch, audio)[batch.targets.positions]
+        # A prompt's last token predicts the first one of each of its completions.
+        rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
+        hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]
         return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
 
     def _embed_time(self, hidden: Tensor, indices: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ One encoding, one prefill, and G branches that decode from one prompt's keys and
 import torch
 from torch import Tensor
 
-from music_flamingo.batch import PackedBatch, PrefixTree
-from music_flamingo.kernels.prefix_attention import prefix_attention
+from music_flamingo.batch import PackedBatch
+from music_flamingo.models.attention import TreeAttention
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
 
@@ -30,10 +30,12 @@ class SharedEngine:
     ) -> list[Completion]:
         """See `RolloutEngine.sample`."""
         prompts = batch.prompts()
-        prefill = _RecordingAttention(batch.tree)
-        hidden = model.hidden_states(batch, audio, attend=prefill)
-        cache = _BranchAttention(prefill, [batch.tree.row_positions(p) for p in prompts], sampling)
-        hidden = hidden[cache.last_positions].repeat_interleave(sampling.num_generations, 0)
+        positions = [batch.tree.row_positions(prompt) for prompt in prompts]
+        last = torch.tensor([p[-1] for p in positions], device=batch.input_ids.device)
+        prefill = _RecordingAttention(TreeAttention(batch.tree, last))
+        hidden = model.hidden_states(batch, audio, prefill, rows=last)
+        hidden = hidden.repeat_interleave(sampling.num_generations, 0)
+        cache = _BranchAttention(prefill, positions, sampling)
         drawn = _Drawn(len(prompts), sampling, end_of_turn, hidden.device)
         for step in range(sampling.max_new_tokens):
             tokens, logprobs, entropies = draw(hidden @ model.head_weight.T, sampling.temperature, generator)
@@ -99,22 +101,21 @@ class _Drawn:
 class _RecordingAttention:
     """Attention of the prefill, keeping each layer's keys and values (H', N, D)."""
 
-    def __init__(self, tree: PrefixTree) -> None:
-        self.tree = tree
+    def __init__(self, attend: TreeAttention) -> None:
+        self.attend = attend
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         self.keys.append(key)
         self.values.append(value)
-        return prefix_attention(query, key, value, self.tree, scaling)
+        return self.attend(layer, query, key, value, scaling)
 
 
 class _BranchAttention:
     """Attention of one new token per branch over its prompt's keys, shared by G branches, and its own so far.
 
     Attributes:
-        last_positions: (B,) row position of each prompt's last token.
         next_positions: (B G,) position id of the first new token.
         step: tokens decoded before this one, set by the engine.
     """
@@ -130,7 +131,6 @@ class _BranchAttention:
         self.hidden_keys = torch.arange(longest, device=device) >= lengths[:, None]  # (B, P)
         self.prompt_keys = [key[:, index] for key in prefill.keys]  # (H', B, P, D)
         self.prompt_values = [value[:, index] for value in prefill.values]
-        self.last_positions = torch.tensor([p[-1] for p in prompt_positions], device=device)
         self.next_positions = lengths.repeat_interleave(self.num_generations)
         rows = len(prompt_positions) * self.num_generations
         heads, _, width = prefill.keys[0].shape
