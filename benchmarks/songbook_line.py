@@ -42,8 +42,10 @@ CLAIMS: list[tuple[str, str, float]] = [
     ("greedy reward, GRPO minus warm-up", "rewards.differences.greedy.after_minus_before.mean", 0.05),
     ("format of samples after warm-up", "format_share.3_warmup", 0.95),
     ("mislabelled instruments after GRPO", "systematic.accuracy.4_grpo", 0.60),
-    ("false think steps after GRPO", "false_step_share.4_grpo", -0.08),
-    ("repeated values in captions after GRPO", "repeated_value_share.4_grpo", -0.05),
+    ("false think steps after GRPO, sampled", "false_step_share.4_grpo", -0.08),
+    ("false think steps after GRPO, greedy", "greedy.false_step_share.4_grpo", -0.08),
+    ("repeated values in captions after GRPO, sampled", "repeated_value_share.4_grpo", -0.05),
+    ("repeated values in captions after GRPO, greedy", "greedy.repeated_value_share.4_grpo", -0.05),
 ]
 
 

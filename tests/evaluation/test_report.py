@@ -151,7 +151,7 @@ def test_stages_carry_time_memory_and_accuracy(report):
 def test_thoughts_and_form_are_counted_by_stage(report):
     # Every completion states the drums, truly, and never the first of the two observable fields.
     assert report["format_share"]["4_grpo"] == 1.0
-    assert report["false_step_share"]["4_grpo"] == 0.0
+    assert report["false_step_share"]["4_grpo"] == report["greedy"]["false_step_share"]["4_grpo"] == 0.0
     assert report["step_coverage"] == {"2_sft": None, "3_warmup": 0.5, "4_grpo": 0.5, "control": 0.5}
     assert report["entropy"]["4_grpo"] == pytest.approx(0.2)
 

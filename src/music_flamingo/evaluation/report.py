@@ -182,20 +182,26 @@ def _systematic(run: RunFolder) -> dict[str, Any] | None:
 
 
 def _behaviour(run: RunFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
-    """What completions look like, by stage: as sampled where a stage sampled, else greedy."""
-    rows = {
-        name: scores.SAMPLED.select(stage.predictions) or scores.GREEDY.select(stage.predictions)
-        for name, stage in run.stages.items()
-        if stage.predictions
+    """What completions look like, by stage: as sampled where a stage sampled, else greedy; and `greedy` beside it."""
+    stages = {name: stage.predictions for name, stage in run.stages.items() if stage.predictions}
+    greedy = {name: scores.GREEDY.select(each) for name, each in stages.items()}
+    rows = {name: scores.SAMPLED.select(each) or greedy[name] for name, each in stages.items()}
+    return {
+        "format_share": {name: scores.mean(each, scores.named_reward("format")) for name, each in rows.items()},
+        **_statements(rows, corpus),
+        "entropy": {name: scores.mean(each, lambda row: row.entropy) for name, each in rows.items()},
+        "greedy": _statements(greedy, corpus),
     }
+
+
+def _statements(rows: dict[str, list[Prediction]], corpus: CorpusFolder | None) -> dict[str, Any]:
+    """How much of what is said is true, and how much of what could be said is."""
     values = {value for found in corpus.fields.values() for value in found} if corpus else set()
     observed = corpus.observed if corpus else lambda _cut: {}
     return {
-        "format_share": {name: scores.mean(each, scores.named_reward("format")) for name, each in rows.items()},
         "false_step_share": {name: scores.false_step_share(each) for name, each in rows.items()},
         "step_coverage": {name: scores.step_coverage(each, observed) for name, each in rows.items()},
         "repeated_value_share": _repeated_values(rows, values),
-        "entropy": {name: scores.mean(each, lambda row: row.entropy) for name, each in rows.items()},
     }
 
 
