@@ -95,7 +95,8 @@ class ThinkTraces(ConversationStyle):
         observations = noted if self.noise is None else self.noise.observations(noted, key=key)
         if observations is None:
             return None
-        thoughts = f"<think> {think_text(observations)} </think>"
+        chain = think_text(observations, concluding=conversation["answer_from"])
+        thoughts = f"<think> {chain} </think>"
         if conversation["task"] == "caption":
             facts = caption_facts(custom["truth"], custom["tradition"])
             facts = facts if self.noise is None else self.noise.facts(facts, key=key)

@@ -49,6 +49,22 @@ def test_a_cut_without_conversations_is_named(tmp_path: Path) -> None:
         read_cuts(tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (None, r":1: custom.conversations\[0\].question: expected text, got None"),
+        ("What is <sound>?", r":1: custom.conversations\[0\].question: expected words, got <sound>"),
+    ],
+)
+def test_a_conversation_that_cannot_be_asked_is_named(tmp_path: Path, question: str | None, message: str) -> None:
+    write_corpus(tmp_path, train=1)
+    line = json.loads(gzip.decompress((tmp_path / "cuts_train.jsonl.gz").read_bytes()))
+    line["custom"]["conversations"][0]["question"] = question
+    manifest(tmp_path, json.dumps(line))
+    with pytest.raises(UserError, match=message):
+        read_cuts(tmp_path, "train")
+
+
 def test_a_file_that_is_not_compressed_is_named(tmp_path: Path) -> None:
     (tmp_path / "cuts_train.jsonl.gz").write_text("{}")
     with pytest.raises(UserError, match=r"cuts_train.jsonl.gz: expected gzip-compressed JSON lines"):

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_thoughts_end_in_one_answer_and_follow_the_noise(corpus: Path) -> None:
     noise = MachineNoise(missing=0.0, wrong=0.0, systematic={"flute": "organ"})
     row = next(iter(data_module(corpus, style=ThinkTraces(noise, ["instrument"], ["open"])).train_dataloader()))
     for conversation, text in answers_of(row):
-        assert text.startswith("<think> at 0 s the ")
+        assert re.search(r" \. at 0 s the (\w+) begins \. </think> .* <answer> \1 </answer>", text), text
         assert text.count("<answer>") == 1
         assert "flute" not in text, conversation
 

@@ -14,12 +14,17 @@ from lhotse.serialization import deserialize_item
 from music_flamingo.corpora.songbook.traces import think_text
 from music_flamingo.errors import UserError
 
+CONVERSATION_FIELDS = ("id", "task", "question_name", "form", "question", "answer")
+"""What every conversation of a cut must hold, as text."""
+PLACEHOLDER = "<sound>"
+"""Where a prompt holds audio; the chat template writes it, once for each song."""
+
 
 def read_cuts(corpus: str | Path, split: str) -> CutSet:
     """Cuts of one split, their audio paths made absolute or relative to the current folder as `corpus` is.
 
     Raises:
-        UserError: the folder holds no such manifest, or a line of it is not a cut.
+        UserError: the folder holds no such manifest, or a line of it is not a cut with conversations.
     """
     manifest = Path(corpus) / f"cuts_{split}.jsonl.gz"
     if not manifest.is_file():
@@ -47,7 +52,21 @@ def _read_cut(line: str, place: str) -> Cut:
         raise UserError(
             f"{place}: expected a cut with custom.conversations, got none: add what is asked about the song"
         )
+    for number, conversation in enumerate(cut.custom["conversations"]):
+        _check_conversation(conversation, f"{place}: custom.conversations[{number}]")
     return cut
+
+
+def _check_conversation(conversation: Any, place: str) -> None:
+    for field in CONVERSATION_FIELDS:
+        value = conversation.get(field) if isinstance(conversation, dict) else None
+        if not isinstance(value, str):
+            raise UserError(f"{place}.{field}: expected text, got {value!r}: add it")
+        if PLACEHOLDER in value:
+            raise UserError(
+                f"{place}.{field}: expected words, got {PLACEHOLDER} in {value!r}: remove it, as the prompt puts the "
+                "song before the question by itself"
+            )
 
 
 def iterate_texts(corpus: str | Path, split: str = "train") -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import IO, Any, Literal, Protocol
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.evaluation.scoring import CompletionMode, score_completion
@@ -117,10 +118,14 @@ class AnsweringModule(LightningModule):
         self.generator = torch.Generator(self.device).manual_seed(0)
 
     def test_step(self, batch: PackedBatch, batch_idx: int) -> None:
-        other = on_other_songs(batch, self.model.audio_token_id)
+        rows = {"own": batch, "other": on_other_songs(batch, self.model.audio_token_id)}
+        heard: dict[str, Tensor | None] = {}
         for way in self.evaluation:
-            row = batch if way.audio == "own" else other
-            for completion in self.sample(row, SamplingParameters(way.max_new_tokens, way.temperature)):
+            row = rows[way.audio]
+            if way.audio not in heard:
+                heard[way.audio] = self._encode(row)
+            sampling = SamplingParameters(way.max_new_tokens, way.temperature)
+            for completion in self.sample(row, sampling, heard[way.audio]):
                 self._write(self.prediction(batch, completion, way))
 
     def on_test_end(self) -> None:
@@ -131,14 +136,11 @@ class AnsweringModule(LightningModule):
         print(f"{self._num_predictions} answers in {done}")
 
     @torch.no_grad()
-    def sample(
-        self, row: PackedBatch, sampling: SamplingParameters, audio: torch.Tensor | None = None
-    ) -> list[Completion]:
+    def sample(self, row: PackedBatch, sampling: SamplingParameters, audio: Tensor | None = None) -> list[Completion]:
         """Completions of all prompts of a row; `audio` (A, D') saves encoding it again."""
         if not row.prompts():
             return []
-        if audio is None and row.audio is not None:
-            audio = self.model.encode_audio(row.audio)
+        audio = self._encode(row) if audio is None else audio
         return self.engine.sample(self.model, row, audio, sampling, self.chat.end_of_turn, self.generator)
 
     def prediction(self, batch: PackedBatch, completion: Completion, way: EvaluationPass) -> dict[str, Any]:
@@ -167,6 +169,11 @@ class AnsweringModule(LightningModule):
             "finished": completion.finished,
             "entropy": float(completion.entropies.mean()),
         }
+
+    @torch.no_grad()
+    def _encode(self, row: PackedBatch) -> Tensor | None:
+        """(A, D') embeddings of the row's audio."""
+        return None if row.audio is None else self.model.encode_audio(row.audio)
 
     def _write(self, prediction: dict[str, Any]) -> None:
         self._predictions.write(json.dumps(prediction, ensure_ascii=False) + "\n")

@@ -35,6 +35,17 @@ def test_chain_of_a_solo() -> None:
     assert think_text(observe(solo())) == expected
 
 
+def test_a_chain_ends_with_the_step_that_its_question_is_about() -> None:
+    assert think_text(observe(duet()), concluding="first_instrument") == (
+        "at 4 s the violin joins last . duet texture . with drums . fast tempo . at 5 s louder . "
+        "at 0 s the flute begins ."
+    )
+
+
+def test_a_question_about_nothing_noted_leaves_the_order() -> None:
+    assert think_text(observe(solo()), concluding="meter") == think_text(observe(solo()))
+
+
 def test_no_observations_are_no_words() -> None:
     assert think_text([]) == ""
 

@@ -16,9 +16,16 @@ def whole_seconds(seconds: float) -> int:
     return int(seconds + 0.5)
 
 
-def think_text(observations: Sequence[Mapping[str, Any]]) -> str:
-    """The steps of a chain, such as "at 0 s the flute begins . solo texture . with drums . fast tempo ."."""
-    return " ".join(f"{_step(observation)} ." for observation in observations)
+def think_text(observations: Sequence[Mapping[str, Any]], concluding: str | None = None) -> str:
+    """The steps of a chain, such as "at 0 s the flute begins . solo texture . with drums . fast tempo .".
+
+    Args:
+        observations: what is noted, in order.
+        concluding: field of the question; its step comes last, as what the chain arrives at. None or a field
+            that is not noted leaves the order.
+    """
+    steps = sorted(observations, key=lambda observation: observation["field"] == concluding)
+    return " ".join(f"{_step(observation)} ." for observation in steps)
 
 
 def concluded_answer(conversation: Mapping[str, Any], noisy_observations: Sequence[Mapping[str, Any]]) -> str:
