@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -29,13 +31,14 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
 
 
 @pytest.mark.parametrize("tree", LAYOUTS)
-def test_output_and_every_gradient_follow_the_definition(tree: PrefixTree) -> None:
+@pytest.mark.parametrize("flash", [False, True])
+def test_output_and_every_gradient_follow_the_definition(tree: PrefixTree, flash: bool) -> None:
     torch.manual_seed(0)
     shape = (tree.num_tokens, 9)
     inputs = [torch.randn(heads, *shape, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
     weight = torch.randn(4, *shape, dtype=torch.float64)
     results = []
-    for function in (prefix_attention, masked_attention):
+    for function in (partial(prefix_attention, flash=flash), masked_attention):
         output = function(*inputs, tree, 0.3)
         results.append((output, *torch.autograd.grad((output * weight).sum(), inputs)))
     for ours, expected in zip(*results, strict=True):
