@@ -43,3 +43,16 @@ def test_output_and_every_gradient_follow_the_definition(tree: PrefixTree, flash
         results.append((output, *torch.autograd.grad((output * weight).sum(), inputs)))
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("flash", [False, True])
+def test_bfloat16_stays_within_its_rounding(flash: bool) -> None:
+    torch.manual_seed(0)
+    tree = LAYOUTS[2]
+    inputs = [torch.randn(heads, tree.num_tokens, 16).bfloat16().requires_grad_() for heads in (4, 2, 2)]
+    output = prefix_attention(*inputs, tree, 0.3, flash=flash)
+    expected = masked_attention(*(each.detach().float() for each in inputs), tree, 0.3)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=2e-2)
+    output.float().sum().backward()
+    assert all(each.grad.isfinite().all() for each in inputs)  # type: ignore[union-attr]

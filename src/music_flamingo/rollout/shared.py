@@ -31,7 +31,8 @@ class SharedEngine:
     ) -> list[Completion]:
         """See `RolloutEngine.sample`."""
         prompts = batch.prompts()
-        last = torch.tensor([batch.tree.row_positions(prompt)[-1] for prompt in prompts], device=batch.input_ids.device)
+        ends = [batch.tree.slice_of(prompt).stop - 1 for prompt in prompts]
+        last = torch.tensor(ends, device=batch.input_ids.device)
         prefill = RecordingAttention(TreeAttention(batch.tree, last))
         hidden = model.hidden_states(batch, audio, prefill, rows=last)
         hidden = hidden.repeat_interleave(sampling.num_generations, 0)
