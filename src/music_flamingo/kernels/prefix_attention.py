@@ -1,18 +1,26 @@
 """Attention over a prefix tree: each token sees its own segment causally and all of its ancestor segments.
 
-It never builds an N x N mask: per root, segments of about the same length stand in a grid whose scores against the
-root, against the segments between and against themselves share one softmax, so the keys and values of a song are read
-once for all that is said about it. On a CPU flash attention does the same without holding scores (`merged_attention`);
-elsewhere plain torch does, which is also the reference.
+No N x N mask and no copy of a song's keys: a token attends to its root and to what stands below it apart (`RowLayout`),
+and the two are merged by the log-sum-exp z of their scores,
+
+    out = out_root * exp(z_root - z) + out_own * exp(z_own - z),    z = log(exp(z_root) + exp(z_own)).
+
+On a CPU both are flash attention, which holds no scores. Of the softmax its backward needs only z and `out`: given the
+merged ones, it returns for either stretch the gradients of attention over both. Elsewhere plain torch does the same,
+which is also the reference.
 """
+
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.descendant_layout import DescendantLayout, Grid, layout_descendants
-from music_flamingo.kernels.merged_attention import merged_attention
+from music_flamingo.kernels.row_layout import Grid, RowLayout, layout_row
+
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def prefix_attention(
@@ -34,59 +42,106 @@ def prefix_attention(
         tree: layout of the row.
         scaling: factor on the scores.
         with_roots: False where nobody reads what root tokens attend to; theirs is then 0.
-        flash: attend by `merged_attention`, which never holds the scores; by default where it can, which is the CPU.
+        flash: attend by flash attention, by default where it is at hand, which is the CPU.
 
     Returns:
         (H, N, D).
     """
-    descend = merged_attention if (query.device.type == "cpu" if flash is None else flash) else _descendants
     groups = query.shape[0] // key.shape[0]
     key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
-    sizes = [size for segments in tree.trees() for size in (tree.lengths[segments[0]], _tokens_below(tree, segments))]
-    # Split, not sliced: the backward of N slices would fill and add N whole rows of zeros.
-    parts = iter(zip(query.split(sizes, 1), key.split(sizes, 1), value.split(sizes, 1), strict=True))
-    outputs = []
-    for segments in tree.trees():
-        root, below = next(parts), next(parts)
-        outputs.append(_causal(*root, scaling) if with_roots else torch.zeros_like(root[0]))
-        if len(segments) > 1:
-            first = segments[0]
-            parents = tuple(tree.parents[s] - first - 1 for s in segments[1:])
-            layout = layout_descendants(tuple(tree.lengths[s] for s in segments[1:]), parents, query.device)
-            outputs.append(descend(*below, root[1], root[2], layout, scaling))
-    return torch.cat(outputs, dim=1)
+    layout = layout_row(tree, query.device)
+    if not with_roots:
+        layout = RowLayout(tuple(grid for grid in layout.own if not grid.is_root), layout.roots)
+    if query.device.type == "cpu" if flash is None else flash:
+        output: Tensor = _FlashAttention.apply(query, key, value, layout, scaling)  # type: ignore[no-untyped-call]
+        return output
+    return _merged(query, key, value, layout, scaling, _plain_attention)[0]
 
 
-def _tokens_below(tree: PrefixTree, segments: range) -> int:
-    return sum(tree.lengths[s] for s in segments[1:])
+class _Attention(Protocol):
+    """Attention (s, H, L, D) of a grid's queries over keys and values (s, H, K, D), and its log-sum-exp (s, H, L)."""
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, grid: Grid, scaling: float
+    ) -> tuple[Tensor, Tensor]: ...
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-    return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=scaling)[0]
+def _merged(
+    query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scaling: float, attend: _Attention
+) -> tuple[Tensor, Tensor]:
+    """Attention (H, N, D) over both stretches, and the log-sum-exp (H, N) of its scores."""
+
+    def stretch(grids: Sequence[Grid], without: float) -> tuple[Tensor, Tensor]:
+        precise = torch.promote_types(query.dtype, torch.float32)
+        output, lse = torch.zeros_like(query), query.new_full(query.shape[:2], without, dtype=precise)
+        for grid in grids:
+            cells = _cells(query, grid.tokens), _cells(key, grid.seen), _cells(value, grid.seen)
+            part, part_lse = attend(*cells, grid, scaling)
+            places = grid.tokens[grid.is_real]
+            output = output.index_copy(1, places, _real(part, grid))
+            lse = lse.index_copy(1, places, _real(part_lse[..., None], grid)[..., 0])
+        return output, lse
+
+    own, own_lse = stretch(layout.own, 0.0)
+    of_root, root_lse = stretch(layout.roots, -torch.inf)
+    lse = torch.logaddexp(own_lse, root_lse)
+    own_share, root_share = (torch.exp(part - lse).to(query.dtype)[..., None] for part in (own_lse, root_lse))
+    return own * own_share + of_root * root_share, lse
 
 
-def _descendants(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    root_key: Tensor,
-    root_value: Tensor,
-    layout: DescendantLayout,
-    scaling: float,
-) -> Tensor:
-    """Attention of all segments below one root; see `merged_attention`."""
-    query = query * scaling
-    outputs = [_attend(query, key, value, root_key, root_value, grid).flatten(1, 2) for grid in layout.grids]
-    return torch.cat(outputs, 1)[:, layout.cells]
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor, grid: Grid, scaling: float) -> tuple[Tensor, Tensor]:
+    scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32)) * scaling
+    mask = torch.full_like(scores[0, 0], -torch.inf).triu(1) if grid.is_causal else _mask(grid, scores.dtype)
+    scores = scores if mask is None else scores + mask
+    return scores.softmax(-1).to(query.dtype) @ value, scores.logsumexp(-1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, root_key: Tensor, root_value: Tensor, grid: Grid) -> Tensor:
-    """(H, s, L, D) of the cells of one grid."""
-    cells = query[:, grid.tokens]  # (H, s, L, D)
-    to_root = (cells.flatten(1, 2) @ root_key.transpose(1, 2)).unflatten(1, grid.tokens.shape)
-    to_seen = (cells @ key[:, grid.seen].transpose(2, 3)).masked_fill(grid.hidden, -torch.inf)
-    weights = torch.cat([to_root, to_seen], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
-    on_root, on_seen = weights.split([to_root.shape[-1], to_seen.shape[-1]], -1)
-    from_root = (on_root.flatten(1, 2) @ root_value).unflatten(1, grid.tokens.shape)
-    output: Tensor = from_root + on_seen @ value[:, grid.seen]
-    return output
+def _flash_attention(query: Tensor, key: Tensor, value: Tensor, grid: Grid, scaling: float) -> tuple[Tensor, Tensor]:
+    output, lse = _FLASH(query, key, value, is_causal=grid.is_causal, attn_mask=_mask(grid, query.dtype), scale=scaling)
+    return output, lse
+
+
+class _FlashAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scaling: float) -> Tensor:
+        output, lse = _merged(query, key, value, layout, scaling, _flash_attention)
+        ctx.save_for_backward(query, key, value, output, lse)
+        ctx.layout, ctx.scaling = layout, scaling
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, output, lse = ctx.saved_tensors
+        to_query, to_key, to_value = (torch.zeros_like(each) for each in (query, key, value))
+        for grid in (*ctx.layout.own, *ctx.layout.roots):
+            to_cells, to_seen_key, to_seen_value = _FLASH_BACKWARD(
+                # Padding cells repeat a real token's query: without a gradient they give none to what they see.
+                _cells(gradient, grid.tokens) * grid.is_real[:, None, :, None],
+                *(_cells(query, grid.tokens), _cells(key, grid.seen), _cells(value, grid.seen)),
+                *(_cells(output, grid.tokens), _cells(lse[..., None], grid.tokens)[..., 0]),
+                *(0.0, grid.is_causal),
+                attn_mask=_mask(grid, query.dtype),
+                scale=ctx.scaling,
+            )
+            to_query.index_add_(1, grid.tokens[grid.is_real], _real(to_cells, grid))
+            to_key.index_add_(1, grid.seen.flatten(), to_seen_key.transpose(0, 1).flatten(1, 2))
+            to_value.index_add_(1, grid.seen.flatten(), to_seen_value.transpose(0, 1).flatten(1, 2))
+        return to_query, to_key, to_value, None, None
+
+
+def _cells(tokens: Tensor, index: Tensor) -> Tensor:
+    """(H, N, X) at (s, L) places -> (s, H, L, X)."""
+    return tokens[:, index].transpose(0, 1)
+
+
+def _real(cells: Tensor, grid: Grid) -> Tensor:
+    """(s, H, L, X) -> (H, real cells, X)."""
+    return cells.transpose(0, 1)[:, grid.is_real]
+
+
+def _mask(grid: Grid, dtype: torch.dtype) -> Tensor | None:
+    """(s, 1, L, K) to add to the scores; None where nothing but the future is hidden."""
+    if grid.hidden is None:
+        return None
+    zeros = torch.zeros(grid.hidden.shape, dtype=dtype, device=grid.hidden.device)
+    return zeros.masked_fill_(grid.hidden, -torch.inf)[:, None]
