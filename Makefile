@@ -6,6 +6,7 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
+HALF_OF_CORES := $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 2) // 2))')
 # Where to look for torch beside PyPI, whose Linux build brings gigabytes of CUDA libraries. Without a GPU:
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -27,8 +28,8 @@ demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on tw
 	$(BIN)/music-flamingo fit --config $(SONGBOOK)/1_tagging.yaml
 	$(BIN)/music-flamingo fit --test --config $(SONGBOOK)/2_sft.yaml
 	$(BIN)/music-flamingo fit --test --config $(SONGBOOK)/3_warmup.yaml
-	@echo "4_grpo and its control, one core each; the control's output goes to $(CONTROL_LOG)"
-	export OMP_NUM_THREADS=1; trap 'kill $$control 2>/dev/null || true' EXIT; \
+	@echo "4_grpo and its control, half of the cores each; the control's output goes to $(CONTROL_LOG)"
+	export OMP_NUM_THREADS=$(HALF_OF_CORES); trap 'kill $$control 2>/dev/null || true' EXIT; \
 	$(BIN)/music-flamingo fit --test --config $(SONGBOOK)/3_warmup.yaml --config $(SONGBOOK)/control.yaml \
 	    > $(CONTROL_LOG) 2>&1 & control=$$!; \
 	$(BIN)/music-flamingo fit --test --config $(SONGBOOK)/4_grpo.yaml; \
