@@ -6,7 +6,7 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
-HALF_OF_CORES := $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 2) // 2))')
+HALF_OF_CORES := $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$(( n > 1 ? n / 2 : 1 )))
 # Where to look for torch beside PyPI, whose Linux build brings gigabytes of CUDA libraries. Without a GPU:
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
