@@ -95,7 +95,7 @@ class ThinkTraces(ConversationStyle):
         observations = noted if self.noise is None else self.noise.observations(noted, key=key)
         if observations is None:
             return None
-        chain = think_text(observations, concluding=conversation["answer_from"])
+        chain = think_text(observations, concluding=conversation.get("answer_from"))
         thoughts = f"<think> {chain} </think>"
         if conversation["task"] == "caption":
             facts = caption_facts(custom["truth"], custom["tradition"])

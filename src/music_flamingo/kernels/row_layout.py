@@ -64,13 +64,13 @@ def layout_row(tree: PrefixTree, device: torch.device) -> RowLayout:
 
 
 def _causal(places: list[Tensor], segments: list[int], *, is_root: bool) -> Grid:
-    tokens, is_real = _padded([places[s] for s in segments])
+    tokens, is_real = padded([places[s] for s in segments])
     return Grid(tokens, is_real, tokens, is_causal=True, is_root=is_root)
 
 
 def _below_others(places: list[Tensor], between: list[Tensor], segments: list[int]) -> Grid:
-    tokens, is_real = _padded([places[s] for s in segments])
-    context, is_context = _padded([between[s] for s in segments])
+    tokens, is_real = padded([places[s] for s in segments])
+    context, is_context = padded([between[s] for s in segments])
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     future = columns[:, None] < columns
     hidden = [~is_context[:, None].expand(-1, len(columns), -1), future.expand(len(tokens), -1, -1)]
@@ -87,7 +87,7 @@ def _over_roots(tree: PrefixTree, places: list[Tensor]) -> list[Grid]:
     grids = []
     for roots in by_length.values():
         for bucket in _buckets(num_below, roots):
-            tokens, is_real = _padded([torch.cat(below[root]) for root in bucket])
+            tokens, is_real = padded([torch.cat(below[root]) for root in bucket])
             grids.append(Grid(tokens, is_real, torch.stack([places[root] for root in bucket])))
     return grids
 
@@ -107,7 +107,7 @@ def _buckets(lengths: Sequence[int], segments: list[int]) -> list[list[int]]:
     return buckets
 
 
-def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+def padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Places of several stretches as lines of equal length, and which of them are no padding."""
     ones = [torch.ones_like(part, dtype=torch.bool) for part in parts]
     return pad_sequence(parts, batch_first=True), pad_sequence(ones, batch_first=True)

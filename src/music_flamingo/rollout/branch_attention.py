@@ -6,9 +6,9 @@ and those of its own completion so far. Only the last are stored per completion.
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from music_flamingo.batch import PrefixTree
+from music_flamingo.kernels.row_layout import padded
 from music_flamingo.models.attention import TreeAttention
 from music_flamingo.rollout.sampling import SamplingParameters
 
@@ -45,14 +45,15 @@ class BranchAttention:
         self, prefill: RecordingAttention, tree: PrefixTree, prompts: list[int], sampling: SamplingParameters
     ) -> None:
         device = prefill.keys[0].device
+        row = torch.arange(tree.num_tokens, device=device)
         self.num_generations = sampling.num_generations
         self.songs = _SongGrid(torch.tensor([tree.root_of(prompt) for prompt in prompts], device=device))
-        song, song_hidden = _padded([tree.row_positions(root) for root in self.songs.songs.tolist()], device)
-        paths = [tree.row_positions(prompt) for prompt in prompts]
-        question, question_hidden = _padded(
-            [path[tree.lengths[tree.root_of(prompt)] :] for prompt, path in zip(prompts, paths, strict=True)], device
+        song, in_song = padded([row[tree.slice_of(root)] for root in self.songs.songs.tolist()])
+        paths = [row[tree.row_positions(prompt)] for prompt in prompts]
+        question, in_question = padded(
+            [path[tree.lengths[tree.root_of(prompt)] :] for prompt, path in zip(prompts, paths, strict=True)]
         )
-        self.hidden = torch.cat([song_hidden[self.songs.line], question_hidden], 1)  # (B, r + q)
+        self.hidden = ~torch.cat([in_song[self.songs.line], in_question], 1)  # (B, r + q)
         self.first_hidden = _first_hidden(self.hidden)
         self.song_keys = [key[:, song] for key in prefill.keys]  # (H', s, r, D)
         self.song_values = [value[:, song] for value in prefill.values]
@@ -156,11 +157,3 @@ def _first_hidden(hidden: Tensor) -> int:
     """First column that is hidden anywhere: songs of one length leave all the padding to the columns after them."""
     columns = torch.nonzero(hidden.any(0)).flatten()
     return int(columns[0]) if len(columns) else hidden.shape[1]
-
-
-def _padded(positions: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Row positions as lines of equal length, and which of them are padding."""
-    lengths = torch.tensor([len(each) for each in positions], device=device)
-    lines = [torch.tensor(each, dtype=torch.long, device=device) for each in positions]
-    index = pad_sequence(lines, batch_first=True)
-    return index, torch.arange(index.shape[1], device=device) >= lengths[:, None]
