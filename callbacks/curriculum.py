@@ -7,6 +7,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from music_flamingo.errors import UserError
+from music_flamingo.logged_steps import is_logged_step
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Curriculum(Callback):
         if self.lesson_at(trainer.global_step) != self.lesson:
             self.lesson = self.lesson_at(trainer.global_step)
             self._apply(trainer)
+        if not is_logged_step(trainer):
+            return
         limits = {f"curriculum/{name}": limit for name, limit in self._limits().items()}
         skipped = float(trainer.datamodule.skipped_by_curriculum)  # type: ignore[attr-defined]
         pl_module.log_dict({**limits, "curriculum/skipped": skipped}, batch_size=1)

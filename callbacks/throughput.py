@@ -10,7 +10,7 @@ from music_flamingo.batch import PackedBatch
 
 
 class ThroughputMonitor(Callback):
-    """Logs, every `every` steps, what a run gets through.
+    """Logs, every `every` steps, what a run (of several processes, the first) gets through.
 
     Per second of wall time: throughput/audio_seconds, throughput/tokens, throughput/rows; and the totals
     throughput/encoder_windows and throughput/encoder_windows_with_gradient. A run whose encoder windows stay at zero

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
@@ -180,19 +181,22 @@ class ConversationDataModule(LightningDataModule):
             return
         dropped = sum(self.train_dataset.dropped.values())
         left_out = {
-            "conversations whose chain the checker dropped": dropped,
-            f"songs shortened to {self.max_song_seconds:g} s": len(self.store.shortened),
+            "conversations whose chain the checker dropped": self._over_ranks(dropped),
+            f"songs shortened to {self.max_song_seconds:g} s": self._over_ranks(len(self.store.shortened)),
+            # Each rank's sampler passes by all songs and counts them all.
             "visits the curriculum kept out": self.skipped_by_curriculum,
         }
         for what, count in left_out.items():
-            if count:
+            if count and self._rank == 0:
                 print(f"left out: {count} {what}")
 
     def val_dataloader(self) -> DataLoader[PackedBatch]:
-        return self._fixed_loader("val", self.style, self.questions_per_song, prompts_only=self.prompts_only)
+        return self._fixed_loader(self.cuts["val"], self.style, self.questions_per_song, prompts_only=self.prompts_only)
 
     def test_dataloader(self) -> DataLoader[PackedBatch]:
-        return self._fixed_loader("test", self.test_style, None, prompts_only=True)
+        # lhotse gives ranks equally many rows, some songs twice if need be: here each song is to be answered once.
+        share = CutSet(list(self.cuts["test"])[self._rank :: self._world_size])
+        return self._fixed_loader(share, self.test_style, None, prompts_only=True, world_size=1, rank=0)
 
     def predict_dataloader(self) -> DataLoader[PackedBatch]:
         return self.test_dataloader()
@@ -227,11 +231,24 @@ class ConversationDataModule(LightningDataModule):
         self.skipped_by_curriculum = 0
 
     def _fixed_loader(
-        self, split: str, style: ConversationStyle, per_song: int | None, *, prompts_only: bool
+        self, cuts: CutSet, style: ConversationStyle, per_song: int | None, *, prompts_only: bool, **ranks: int
     ) -> DataLoader[PackedBatch]:
-        sampler = SimpleCutSampler(self.cuts[split], max_duration=self.test_max_duration, shuffle=False)
+        sampler = SimpleCutSampler(cuts, max_duration=self.test_max_duration, shuffle=False, **ranks)
         dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _over_ranks(self, count: int) -> int:
+        if self.trainer is None:
+            return count
+        return int(self.trainer.strategy.reduce(torch.tensor(count), reduce_op="sum"))
 
 
 def _with_epoch(cuts: CutSet, epoch: int) -> CutSet:

@@ -26,9 +26,13 @@ def test_each_lesson_sets_the_limits_on_duration_and_difficulty(tmp_path: Path) 
     data = ConversationDataModule(str(write_corpus(tmp_path)), str(model_directory()), DirectAnswers())
     data.setup("fit")
     curriculum = Curriculum([Lesson(0, max_duration=30, max_difficulty=1), Lesson(10)])
-    trainer, logged = SimpleNamespace(datamodule=data, global_step=0), Logged()
+    logger = SimpleNamespace(should_update_logs=False)
+    trainer, logged = SimpleNamespace(datamodule=data, global_step=0, _logger_connector=logger), Logged()
     curriculum.on_fit_start(trainer, logged)  # type: ignore[arg-type]
     assert sorted({cut.custom["difficulty"] for cut in data.cuts["train"] if data.admits(cut)}) == [0, 1]
+    curriculum.on_train_batch_start(trainer, logged, None, 0)  # type: ignore[arg-type]
+    assert logged == {}
+    logger.should_update_logs = True
     curriculum.on_train_batch_start(trainer, logged, None, 0)  # type: ignore[arg-type]
     assert logged == {
         "curriculum/max_duration": 30,

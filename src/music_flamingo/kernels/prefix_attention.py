@@ -47,15 +47,16 @@ def prefix_attention(
     Returns:
         (H, N, D).
     """
-    groups = query.shape[0] // key.shape[0]
-    key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
     layout = layout_row(tree, query.device)
     if not with_roots:
         layout = RowLayout(tuple(grid for grid in layout.own if not grid.is_root), layout.roots)
+    # By token from here on, as the projections leave them: what a cell gathers is then one piece of memory.
+    query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     if query.device.type == "cpu" if flash is None else flash:
         output: Tensor = _FlashAttention.apply(query, key, value, layout, scaling)  # type: ignore[no-untyped-call]
-        return output
-    return _merged(query, key, value, layout, scaling, _plain_attention)[0]
+    else:
+        output = _merged(query, key, value, layout, scaling, _plain_attention)[0]
+    return output.transpose(0, 1)
 
 
 class _Attention(Protocol):
@@ -69,17 +70,17 @@ class _Attention(Protocol):
 def _merged(
     query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scaling: float, attend: _Attention
 ) -> tuple[Tensor, Tensor]:
-    """Attention (H, N, D) over both stretches, and the log-sum-exp (H, N) of its scores."""
+    """Attention (N, H, D) over both stretches, and the log-sum-exp (N, H) of its scores."""
+    heads = query.shape[1]
 
     def stretch(grids: Sequence[Grid], without: float) -> tuple[Tensor, Tensor]:
         precise = torch.promote_types(query.dtype, torch.float32)
-        output, lse = torch.zeros_like(query), query.new_full(query.shape[:2], without, dtype=precise)
+        output, lse = query.new_zeros(query.shape), query.new_full(query.shape[:2], without, dtype=precise)
         for grid in grids:
-            cells = _cells(query, grid.tokens), _cells(key, grid.seen), _cells(value, grid.seen)
-            part, part_lse = attend(*cells, grid, scaling)
-            places = grid.tokens[grid.is_real]
-            output = output.index_copy(1, places, _real(part, grid))
-            lse = lse.index_copy(1, places, _real(part_lse[..., None], grid)[..., 0])
+            seen = _cells(key, grid.seen, heads), _cells(value, grid.seen, heads)
+            part, part_lse = attend(_cells(query, grid.tokens), *seen, grid, scaling)
+            output.index_copy_(0, grid.real_tokens, _real(part, grid))
+            lse.index_copy_(0, grid.real_tokens, _real(part_lse[..., None], grid)[..., 0])
         return output, lse
 
     own, own_lse = stretch(layout.own, 0.0)
@@ -112,31 +113,44 @@ class _FlashAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, lse = ctx.saved_tensors
-        to_query, to_key, to_value = (torch.zeros_like(each) for each in (query, key, value))
+        heads = query.shape[1]
+        to_query, to_key, to_value = (each.new_zeros(each.shape) for each in (query, key, value))
         for grid in (*ctx.layout.own, *ctx.layout.roots):
-            to_cells, to_seen_key, to_seen_value = _FLASH_BACKWARD(
+            to_output = _cells(gradient, grid.tokens)
+            if grid.real_cells is not None:
                 # Padding cells repeat a real token's query: without a gradient they give none to what they see.
-                _cells(gradient, grid.tokens) * grid.is_real[:, None, :, None],
-                *(_cells(query, grid.tokens), _cells(key, grid.seen), _cells(value, grid.seen)),
+                to_output = to_output * grid.is_real[:, None, :, None]
+            to_cells, to_seen_key, to_seen_value = _FLASH_BACKWARD(
+                *(to_output, _cells(query, grid.tokens)),
+                *(_cells(key, grid.seen, heads), _cells(value, grid.seen, heads)),
                 *(_cells(output, grid.tokens), _cells(lse[..., None], grid.tokens)[..., 0]),
                 *(0.0, grid.is_causal),
                 attn_mask=_mask(grid, query.dtype),
                 scale=ctx.scaling,
             )
-            to_query.index_add_(1, grid.tokens[grid.is_real], _real(to_cells, grid))
-            to_key.index_add_(1, grid.seen.flatten(), to_seen_key.transpose(0, 1).flatten(1, 2))
-            to_value.index_add_(1, grid.seen.flatten(), to_seen_value.transpose(0, 1).flatten(1, 2))
+            to_query.index_add_(0, grid.real_tokens, _real(to_cells, grid))
+            to_key.index_add_(0, grid.seen.flatten(), _shared(to_seen_key, key.shape[1]))
+            to_value.index_add_(0, grid.seen.flatten(), _shared(to_seen_value, value.shape[1]))
         return to_query, to_key, to_value, None, None
 
 
-def _cells(tokens: Tensor, index: Tensor) -> Tensor:
-    """(H, N, X) at (s, L) places -> (s, H, L, X)."""
-    return tokens[:, index].transpose(0, 1)
+def _cells(tokens: Tensor, index: Tensor, heads: int | None = None) -> Tensor:
+    """(N, H', X) at (s, L) places -> (s, H, L, X), each of H' heads H/H' times over."""
+    cells: Tensor = tokens.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2)
+    groups = (heads or cells.shape[1]) // cells.shape[1]
+    return cells[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
 
 
 def _real(cells: Tensor, grid: Grid) -> Tensor:
-    """(s, H, L, X) -> (H, real cells, X)."""
-    return cells.transpose(0, 1)[:, grid.is_real]
+    """(s, H, L, X) -> (R, H, X)."""
+    flat: Tensor = cells.transpose(1, 2).flatten(0, 1)
+    return flat if grid.real_cells is None else flat.index_select(0, grid.real_cells)
+
+
+def _shared(cells: Tensor, heads: int) -> Tensor:
+    """Gradients (s, H, K, X) -> (s K, H', X), summed over the queries' heads that share a head."""
+    summed: Tensor = cells.unflatten(1, (heads, -1)).sum(2)
+    return summed.transpose(1, 2).flatten(0, 1)
 
 
 def _mask(grid: Grid, dtype: torch.dtype) -> Tensor | None:

@@ -6,7 +6,7 @@ of all songs share grids, so that a row of many short ones takes few calls.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -34,6 +34,17 @@ class Grid:
     is_causal: bool = False
     hidden: Tensor | None = None
     is_root: bool = False
+
+    @cached_property
+    def real_cells(self) -> Tensor | None:
+        """(R,) cells, counted along the lines, that are no padding; None where all of them are none."""
+        return None if bool(self.is_real.all()) else torch.nonzero(self.is_real.flatten()).flatten()
+
+    @cached_property
+    def real_tokens(self) -> Tensor:
+        """(R,) tokens of those cells."""
+        tokens = self.tokens.flatten()
+        return tokens if self.real_cells is None else tokens[self.real_cells]
 
 
 @dataclass(frozen=True)

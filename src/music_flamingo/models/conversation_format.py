@@ -4,6 +4,7 @@ The template writes the audio before the question, so the text up to and includi
 question on a song: it becomes the root segment, and each question with its answer a branch.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ class ConversationFormat:
         self.processor = processor
         self.tokenizer: Any = processor.tokenizer
         self.end_of_turn: int = self.tokenizer.eos_token_id
-        before, _ = self._around_audio("")
+        before, _ = self.around_audio("")
         self._before_audio = self.encode(f"{before}{processor.audio_bos_token}")
         self._after_audio = self.encode(processor.audio_eos_token)
 
@@ -55,7 +56,7 @@ class ConversationFormat:
                 f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: "
                 "remove it"
             )
-        return self.encode(self._around_audio(f"{question} {THINK_SUFFIX}" if think else question)[1])
+        return list(_after_song(self, f"{question} {THINK_SUFFIX}" if think else question))
 
     def answer_ids(self, answer: str) -> list[int]:
         """The answer and the token that ends it."""
@@ -74,8 +75,15 @@ class ConversationFormat:
         """Text of a completion, without the token that ends it."""
         return cast(str, self.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 
-    def _around_audio(self, text: str) -> tuple[str, str]:
+    def around_audio(self, text: str) -> tuple[str, str]:
+        """What the template writes before and after the song when `text` is asked about it."""
         message: dict[str, Any] = {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": text}]}
         rendered = self.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         before, after = rendered.split(self.processor.audio_token, 1)
         return before, after
+
+
+@lru_cache(maxsize=4096)
+def _after_song(chat: ConversationFormat, text: str) -> tuple[int, ...]:
+    """Corpora ask many songs the same; to render the template anew is most of what a question costs."""
+    return tuple(chat.encode(chat.around_audio(text)[1]))

@@ -113,9 +113,8 @@ class AnsweringModule(LightningModule):
     def on_test_start(self) -> None:
         folder = Path(self.trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._predictions: IO[str] = (folder / "predictions.jsonl.partial").open("w", encoding="utf-8")
-        self._num_predictions = 0
-        self.generator = torch.Generator(self.device).manual_seed(0)
+        self._predictions: IO[str] = _predictions_part(folder, self.global_rank).open("w", encoding="utf-8")
+        self.generator = torch.Generator(self.device).manual_seed(self.global_rank)
 
     def test_step(self, batch: PackedBatch, batch_idx: int) -> None:
         rows = {"own": batch, "other": on_other_songs(batch, self.model.audio_token_id)}
@@ -129,11 +128,15 @@ class AnsweringModule(LightningModule):
                 self._write(self.prediction(batch, completion, way))
 
     def on_test_end(self) -> None:
+        """Join what the ranks wrote."""
         self._predictions.close()
-        partial = Path(self._predictions.name)
-        done = partial.with_suffix("")
-        partial.replace(done)
-        print(f"{self._num_predictions} answers in {done}")
+        trainer: Any = self.trainer
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            parts = [_predictions_part(folder, rank) for rank in range(trainer.world_size)]
+            count = _join(parts, folder / "predictions.jsonl")
+            print(f"{count} answers in {folder / 'predictions.jsonl'}")
 
     @torch.no_grad()
     def sample(self, row: PackedBatch, sampling: SamplingParameters, audio: Tensor | None = None) -> list[Completion]:
@@ -177,4 +180,19 @@ class AnsweringModule(LightningModule):
 
     def _write(self, prediction: dict[str, Any]) -> None:
         self._predictions.write(json.dumps(prediction, ensure_ascii=False) + "\n")
-        self._num_predictions += 1
+
+
+def _predictions_part(folder: Path, rank: int) -> Path:
+    return folder / f"predictions.{rank}.partial"
+
+
+def _join(parts: Sequence[Path], whole: Path) -> int:
+    """Make one file of several, which go, and count its lines."""
+    with parts[0].open("a", encoding="utf-8") as joined:
+        for part in parts[1:]:
+            joined.write(part.read_text(encoding="utf-8"))
+            part.unlink()
+    with parts[0].open(encoding="utf-8") as lines:
+        count = sum(1 for _ in lines)
+    parts[0].replace(whole)
+    return count

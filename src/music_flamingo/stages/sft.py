@@ -6,7 +6,7 @@ Logs    train/loss, train/answer_tokens, val/loss
 Source  Music Flamingo (arXiv:2511.10289), section 3
 """
 
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,10 +21,13 @@ class SFTModule(AnsweringModule):
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         loss_sum, weight = self._loss(batch)
         # Ranks hold answer tokens of different weight: divide by the mean over the ranks, not by the rank's own.
-        weights = cast(Tensor, self.all_gather(weight))
-        loss = loss_sum / weights.float().mean()
-        answer_tokens = float(len(batch.targets))
-        self.log_dict({"train/loss": loss.detach(), "train/answer_tokens": answer_tokens}, batch_size=1, prog_bar=True)
+        trainer: Any = self.trainer  # Lightning does not declare the attribute
+        loss: Tensor = loss_sum / trainer.strategy.reduce(weight.clone(), reduce_op="mean")
+        values: dict[str, Tensor | float] = {
+            "train/loss": loss.detach(),
+            "train/answer_tokens": float(len(batch.targets)),
+        }
+        self.log_dict(values, batch_size=1, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:

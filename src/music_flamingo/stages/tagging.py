@@ -10,7 +10,6 @@ Logs    train/loss, train/accuracy/<tag>, val/loss, val/accuracy/<tag>
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -21,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from music_flamingo.batch import IGNORE_INDEX, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
+from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
 
@@ -98,18 +98,12 @@ class TaggingModule(LightningModule):
                 continue
             logits = head(songs, real)[known]
             losses.append(cross_entropy(logits, labels[known]))
-            if split == "val" or self._is_logged():
+            if split == "val" or is_logged_step(self.trainer):
                 hits = (logits.argmax(-1) == labels[known]).float().mean()
                 self.log(f"{split}/accuracy/{tag}", hits, batch_size=int(known.sum()), sync_dist=True)
         loss = torch.stack(losses).mean()
         self.log(f"{split}/loss", loss.detach(), batch_size=len(songs), prog_bar=True, sync_dist=True)
         return loss
-
-    def _is_logged(self) -> bool:
-        """Whether the logger takes this step's values: to hand over those of every step costs 8 % of a small step."""
-        trainer: Any = self.trainer  # Lightning does not declare the attribute
-        every: int = trainer.log_every_n_steps
-        return every > 0 and (self.global_step + 1) % every == 0
 
     def _embeddings(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """(S, A, D') embeddings of all songs, padded to the longest, and (S, A) which of them are real."""
