@@ -20,7 +20,7 @@ CONTROL_LOG := runs/songbook/control.log
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-setup: $(INSTALLED)  ## install into .venv (about 75 s)
+setup: $(INSTALLED)  ## install into .venv (about 90 s)
 
 # Memory in huge pages, and kept when freed: a training step on a CPU otherwise waits for 20,000 new pages.
 demo: export THP_MEM_ALLOC_ENABLE := 1

@@ -1,6 +1,6 @@
 """The whole line of `make demo` for several seeds: does every claim about the songbook hold on held-out pieces?
 
-    python benchmarks/songbook_line.py --seeds 0 1 2          about 24 minutes a seed on two cores
+    python benchmarks/songbook_line.py --seeds 0 1 2          about 18 minutes a seed on two cores
     python benchmarks/songbook_line.py --seeds 0 1 2 --jobs 3          side by side, one thread each
 
 Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
