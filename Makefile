@@ -54,8 +54,8 @@ typecheck: links  ## mypy --strict
 
 check: lint typecheck test  ## lint, typecheck and test: what continuous integration runs
 
-bench: $(INSTALLED)  ## every benchmark, results in benchmarks/results
-	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+bench: $(INSTALLED)  ## speed and memory against what people use, results in benchmarks/results
+	$(BIN)/python -m benchmarks.speed
 
 clean:  ## remove build/ and caches; runs/ and .venv stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

@@ -12,13 +12,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from transformers import MusicFlamingoForConditionalGeneration
-from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
 
 from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
 from music_flamingo.models.last_layer import read_selected_rows
+from music_flamingo.models.time_embedding import CheckpointRoTE, TimeEmbedding
 
 
 class MusicFlamingo(nn.Module):
@@ -26,6 +26,7 @@ class MusicFlamingo(nn.Module):
 
     Args:
         pretrained: Hugging Face directory of the weights to start from.
+        time_embedding: how the time at which a frame is heard is rotated in; None for `CheckpointRoTE`.
 
     Attributes:
         network: transformers' model; its parameter names are the checkpoint's.
@@ -36,8 +37,9 @@ class MusicFlamingo(nn.Module):
         UserError: `pretrained` is not a directory holding a Music Flamingo.
     """
 
-    def __init__(self, pretrained: str) -> None:
+    def __init__(self, pretrained: str, time_embedding: TimeEmbedding | None = None) -> None:
         super().__init__()
+        self.time_embedding = time_embedding or CheckpointRoTE()
         require_model_directory(Path(pretrained))
         self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
@@ -62,7 +64,7 @@ class MusicFlamingo(nn.Module):
         frames = torch.arange(windows.features.shape[-1], device=windows.features.device)
         mask = (frames < windows.lengths[:, None]).long()
         hidden = body.audio_tower(windows.features, input_features_mask=mask).last_hidden_state
-        hidden = self._embed_time(hidden, windows.indices)
+        hidden = self.time_embedding.embed(hidden, windows.indices, body)
         real = torch.arange(hidden.shape[1], device=hidden.device) < audio_token_lengths(windows.lengths)[:, None]
         self.windows_encoded += len(windows)
         return hidden[real]
@@ -126,14 +128,6 @@ class MusicFlamingo(nn.Module):
         rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
         hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]
         return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
-
-    def _embed_time(self, hidden: Tensor, indices: Tensor) -> Tensor:
-        """Rotate (W, F', D) encoder outputs by the absolute time of each frame."""
-        seconds_per_token = 4 * self.network.config.audio_frame_step
-        frames = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.float32)
-        starts = indices[:, None] * hidden.shape[1] * seconds_per_token
-        cos, sin = self.network.model.pos_emb(starts + frames * seconds_per_token, seq_len=hidden.shape[1])
-        return cast(Tensor, apply_rotary_time_emb(hidden, cos, sin))
 
 
 def require_model_directory(directory: Path) -> None:

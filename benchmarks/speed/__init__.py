@@ -1,0 +1,1 @@
+"""Claims of speed and memory, each measured against what people use today."""

@@ -1,0 +1,72 @@
+"""How two ways of doing the same are compared: in one run, by turns, in the CPU seconds of this process."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the results.
+
+    Attributes:
+        claim: what is measured.
+        setting: of which sizes.
+        baseline: what it is measured against.
+        baseline_seconds: process-CPU seconds of the baseline, median.
+        our_seconds: the same of ours.
+        must: ratio that was aimed at.
+        baseline_mib: where memory is compared, what the baseline adds to the process at its peak.
+        our_mib: the same of ours.
+    """
+
+    claim: str
+    setting: str
+    baseline: str
+    baseline_seconds: float
+    our_seconds: float
+    must: float
+    baseline_mib: float | None = None
+    our_mib: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        if self.baseline_mib is not None and self.our_mib is not None:
+            return self.baseline_mib / self.our_mib
+        return self.baseline_seconds / self.our_seconds
+
+    @property
+    def holds(self) -> bool:
+        return self.ratio >= self.must
+
+
+def paired_seconds(baseline: Callable[[], object], ours: Callable[[], object], repeats: int = 5) -> tuple[float, float]:
+    """Median CPU seconds of each; they run by turns, so that a slower moment of the machine meets both."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeats + 1):
+        for seconds, run in zip(took, (baseline, ours), strict=True):
+            start = time.process_time()
+            run()
+            if turn:  # the first turn fills caches
+                seconds.append(time.process_time() - start)
+    return statistics.median(took[0]), statistics.median(took[1])
+
+
+def memory_and_seconds(run: Callable[[], object]) -> dict[str, float]:
+    """MiB that `run` adds to this process' peak, for which the process must do nothing else, and its CPU seconds."""
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    run()
+    added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"mib": added / 1024, "seconds": time.process_time() - start}
+
+
+def in_own_process(module: str, *arguments: str) -> dict[str, float]:
+    """What `python -m module arguments` prints as JSON."""
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
