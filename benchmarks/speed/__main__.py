@@ -1,7 +1,7 @@
 """Is every audio token paid for once? Each claim of speed or memory against what people use today, side by side.
 
     python -m benchmarks.speed                    all, about 12 minutes on one core
-    python -m benchmarks.speed rote rollouts      some
+    python -m benchmarks.speed rote rollouts      some; grpo_step_long is left out unless it is named
 
 One thread, process-CPU seconds, medians of runs by turns. Writes benchmarks/results/<date>-cpu.json, a list of claims
 beside what they were measured on, and the same as Markdown.
@@ -25,13 +25,14 @@ from tqdm import tqdm
 from benchmarks.speed.measurement import Claim
 
 RESULTS = Path(__file__).parents[1] / "results"
-SCRIPTS = ["rote", "loss_memory", "grpo_update", "rollouts"]
+SCRIPTS = ["rote", "loss_memory", "packed_sft", "shared_questions", "rollouts", "grpo_update", "grpo_step"]
 
 
 def main() -> None:
     """Measure, then write what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scripts", nargs="*", default=SCRIPTS, help=f"some of: {', '.join(SCRIPTS)}")
+    names = ", ".join([*SCRIPTS, "grpo_step_long"])
+    parser.add_argument("scripts", nargs="*", default=SCRIPTS, help=f"some of: {names}")
     scripts = parser.parse_args().scripts
     torch.set_num_threads(1)
     claims: list[Claim] = []

@@ -1,4 +1,8 @@
-"""What is measured: an untrained model of the `small` preset, and songs of noise as long as need be."""
+"""What is measured: an untrained model of the `small` preset, and songs of noise as long as need be.
+
+Of its four layers the last computes only what is read, as in every model here. That is exact, but worth more than at
+full size: about a sixth of a long prompt's cost here, 3 % of 28 layers.
+"""
 
 from functools import lru_cache
 from pathlib import Path

@@ -56,6 +56,16 @@ def test_the_gradient_turns_back() -> None:
     torch.testing.assert_close(rotate(hidden.grad, windows, rote), gradient, rtol=0, atol=1e-6)
 
 
+def test_in_place_is_the_same_and_refuses_what_needs_a_gradient() -> None:
+    rote, windows = RoTE(dim=8), torch.tensor([3, 4])
+    hidden = torch.randn(2, 6, 18)
+    expected = rotate(hidden, windows, rote)
+    assert rotate(hidden, windows, rote, in_place=True) is hidden
+    assert torch.equal(hidden, expected)
+    with pytest.raises(ValueError, match="in_place overwrites"):
+        rotate(hidden.requires_grad_(), windows, rote, in_place=True)
+
+
 def test_the_start_of_a_song_stays_as_it_is() -> None:
     hidden = torch.randn(1, 1, 16)
     assert torch.equal(rotate(hidden, torch.tensor([0]), RoTE(dim=8)), hidden)

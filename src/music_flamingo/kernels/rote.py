@@ -69,17 +69,25 @@ def _phase_per_factor(rote: RoTE) -> Tensor:
     return (nearest * 2.0**PHASE_BITS).long()
 
 
-def rotate(hidden: Tensor, windows: Tensor, rote: RoTE) -> Tensor:
+def rotate(hidden: Tensor, windows: Tensor, rote: RoTE, *, in_place: bool = False) -> Tensor:
     """Rotate encoder outputs by the time of each frame.
 
     Args:
         hidden: (W, F, D) with D at least 4 K.
         windows: (W,) place of each window in its song.
         rote: the constants.
+        in_place: overwrite `hidden`; channels that stay are then not even read.
 
     Returns:
         (W, F, D) in the dtype of `hidden`; the rotation itself is float32.
+
+    Raises:
+        ValueError: `in_place` where a gradient is needed.
     """
+    if in_place:
+        if hidden.requires_grad:
+            raise ValueError("rotate: in_place overwrites what the backward of `hidden` may need")
+        return _turn(hidden, windows, rote, 1.0)
     rotated: Tensor = _Rotation.apply(hidden, windows, rote)  # type: ignore[no-untyped-call]
     return rotated
 
@@ -91,21 +99,20 @@ class _Rotation(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, windows: Tensor, rote: RoTE) -> Tensor:
         ctx.save_for_backward(windows)
         ctx.rote = rote
-        return _rotated(hidden, windows, rote, 1.0)
+        return _turn(hidden.clone(), windows, rote, 1.0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (windows,) = ctx.saved_tensors
-        return _rotated(gradient, windows, ctx.rote, -1.0), None, None
+        return _turn(gradient.clone(), windows, ctx.rote, -1.0), None, None
 
 
-def _rotated(hidden: Tensor, windows: Tensor, rote: RoTE, direction: float) -> Tensor:
-    output = hidden.clone(memory_format=torch.contiguous_format)
+def _turn(hidden: Tensor, windows: Tensor, rote: RoTE, direction: float) -> Tensor:
+    """Rotate (W, F, D) where it stands."""
     # Window by window: one window's angles and channels fit into a core's cache, those of a song do not.
     for window in range(len(hidden)):
         angles = rote.angles(windows[window : window + 1], hidden.shape[1])[0] * direction
-        turning = output[window, :, : 4 * rote.num_pairs]
+        turning = hidden[window, :, : 4 * rote.num_pairs]
         pairs = torch.view_as_complex(turning.float().contiguous().unflatten(-1, (-1, 2)))
-        turned = torch.view_as_real(pairs * torch.complex(angles.cos(), angles.sin())).flatten(-2)
-        turning.copy_(turned)
-    return output
+        turning.copy_(torch.view_as_real(pairs * torch.complex(angles.cos(), angles.sin())).flatten(-2))
+    return hidden

@@ -54,4 +54,4 @@ class ExactRoTE(TimeEmbedding):
             longest=config.max_position_embeddings,  # the name is transformers': it is RoTE's longest time in seconds
             tick=MEL_FRAMES_PER_TOKEN * config.audio_frame_step,
         )
-        return rotate(hidden, indices, rote)
+        return rotate(hidden, indices, rote, in_place=not hidden.requires_grad)  # nobody else reads them

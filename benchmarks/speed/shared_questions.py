@@ -1,0 +1,55 @@
+"""Supervised fine-tuning on four questions about a song: on one copy of its audio, against a row for each question."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed.grpo_update import MOST_DIFFERENCE
+from benchmarks.speed.measurement import Claim, paired_seconds
+from benchmarks.speed.plain import completion_logprobs
+from benchmarks.speed.subject import QUESTION_TOKENS, completions, model, prompt_row, song
+from music_flamingo.batch import PackedBatch, RowBuilder
+
+NUM_QUESTIONS, LENGTH, NUM_WINDOWS, MUST = 4, 70, 4, 3.3
+
+
+def claims() -> Iterator[Claim]:
+    """Time both ways, after a look at whether their gradients agree."""
+    prompt = prompt_row(song(NUM_WINDOWS))
+    conversations = completions(NUM_QUESTIONS, LENGTH)
+    row = on_one_song(prompt, conversations)
+    plain, shared = four_rows(prompt, conversations), one_row(row)
+    difference = max(float((plain[n] - shared[n]).norm() / plain[n].norm()) for n in plain)
+    if difference > MOST_DIFFERENCE:
+        raise RuntimeError(f"the two do not compute the same: gradients differ by {difference:.1e} of their norm")
+    seconds = paired_seconds(lambda: four_rows(prompt, conversations), lambda: one_row(row), repeats=3, warm_up=False)
+    setting = f"{NUM_QUESTIONS} questions of {QUESTION_TOKENS + LENGTH} tokens, song of {NUM_WINDOWS * 750}"
+    yield Claim("shared-prefix SFT", setting, "a row for each question, transformers' forward", *seconds, MUST)
+
+
+def on_one_song(prompt: PackedBatch, conversations: Tensor) -> PackedBatch:
+    """Questions with their answers as branches of the song."""
+    row = RowBuilder(model().audio_token_id)
+    root = row.add(prompt.segment_ids(0), windows=prompt.audio)
+    for conversation in conversations:
+        row.add(torch.cat([prompt.segment_ids(1), conversation]), parent=root, train_from=QUESTION_TOKENS)
+    return row.build()
+
+
+def four_rows(prompt: PackedBatch, conversations: Tensor) -> dict[str, Tensor]:
+    """Gradients from a row for each question."""
+    return _gradients(completion_logprobs(model(), prompt, conversations).flatten())
+
+
+def one_row(row: PackedBatch) -> dict[str, Tensor]:
+    """Gradients from one row for all of them."""
+    with torch.no_grad():
+        features = model().audio_features(row.audio)
+    return _gradients(model().target_logprobs(row, model().project(features))[0])
+
+
+def _gradients(logprobs: Tensor) -> dict[str, Tensor]:
+    model().zero_grad()
+    (-logprobs.mean()).backward()
+    return {name: p.grad.clone() for name, p in model().named_parameters() if p.grad is not None}
