@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import torch
 
-from benchmarks.speed.grpo_update import GROUP, gradients
+from benchmarks.speed.gradients import gradients_of
+from benchmarks.speed.grpo_update import GROUP, loss
 from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import completion_logprobs, sample_greedily
 from benchmarks.speed.rollouts import NO_END
@@ -51,7 +52,7 @@ def copied_step(prompt: PackedBatch) -> None:
     with torch.no_grad():
         before = completion_logprobs(reference(), prompt, branches)
     after = completion_logprobs(model(), prompt, branches)
-    gradients(after - 0.01 * (before - after).exp())
+    gradients_of(loss(after - 0.01 * (before - after).exp()))
 
 
 def shared_step(prompt: PackedBatch) -> None:
@@ -63,4 +64,4 @@ def shared_step(prompt: PackedBatch) -> None:
         row = with_branches(prompt, torch.stack([completion.token_ids for completion in drawn]))
         before = reference().target_logprobs(row, reference().project(features))[0].view(GROUP, -1)
     after = model().target_logprobs(row, model().project(features))[0].view(GROUP, -1)
-    gradients(after - 0.01 * (before - after).exp())
+    gradients_of(loss(after - 0.01 * (before - after).exp()))

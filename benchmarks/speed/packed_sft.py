@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.speed.grpo_update import MOST_DIFFERENCE
+from benchmarks.speed.gradients import collected_gradients, gradients_of, require_same
 from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import transformers_attention
 from benchmarks.speed.subject import MEL_FRAMES, WORD, model, song
@@ -38,10 +38,7 @@ def claims() -> Iterator[Claim]:
     mix = samples()
     tokens = sum(len(sample.prompt) + len(sample.answer) for sample in mix)
     for batch_size, must in SETTINGS:
-        plain, packed = padded_gradients(mix, batch_size), packed_gradients(mix)
-        difference = max(float((plain[n] - packed[n]).norm() / plain[n].norm()) for n in plain)
-        if difference > MOST_DIFFERENCE:
-            raise RuntimeError(f"the two do not compute the same: gradients differ by {difference:.1e} of their norm")
+        require_same(padded_gradients(mix, batch_size), packed_gradients(mix))
         seconds = paired_seconds(
             lambda b=batch_size: padded_gradients(mix, b), lambda: packed_gradients(mix), repeats=1, warm_up=False
         )
@@ -74,7 +71,7 @@ def padded_gradients(mix: list[Sample], batch_size: int) -> dict[str, Tensor]:
     model().zero_grad()
     for start in range(0, len(mix), batch_size):
         _padded_loss(mix[start : start + batch_size]).backward()
-    return _gradients()
+    return collected_gradients()
 
 
 def _padded_loss(batch: list[Sample]) -> Tensor:
@@ -105,12 +102,10 @@ def _padded_loss(batch: list[Sample]) -> Tensor:
 
 def packed_gradients(mix: list[Sample]) -> dict[str, Tensor]:
     """Gradients from one row of all samples."""
-    model().zero_grad()
     row = packed(mix)
     with torch.no_grad():
         features = model().audio_features(row.audio)
-    (-model().target_logprobs(row, model().project(features))[0].sum()).backward()
-    return _gradients()
+    return gradients_of(-model().target_logprobs(row, model().project(features))[0].sum())
 
 
 def packed(mix: list[Sample]) -> PackedBatch:
@@ -119,7 +114,3 @@ def packed(mix: list[Sample]) -> PackedBatch:
     for sample in mix:
         row.add(torch.cat([sample.prompt, sample.answer]), windows=sample.windows, train_from=len(sample.prompt))
     return row.build()
-
-
-def _gradients() -> dict[str, Tensor]:
-    return {name: p.grad.clone() for name, p in model().named_parameters() if p.grad is not None}

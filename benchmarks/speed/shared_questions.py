@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.speed.grpo_update import MOST_DIFFERENCE
+from benchmarks.speed.gradients import gradients_of, require_same
 from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import completion_logprobs
 from benchmarks.speed.subject import QUESTION_TOKENS, completions, model, prompt_row, song
@@ -19,10 +19,7 @@ def claims() -> Iterator[Claim]:
     prompt = prompt_row(song(NUM_WINDOWS))
     conversations = completions(NUM_QUESTIONS, LENGTH)
     row = on_one_song(prompt, conversations)
-    plain, shared = four_rows(prompt, conversations), one_row(row)
-    difference = max(float((plain[n] - shared[n]).norm() / plain[n].norm()) for n in plain)
-    if difference > MOST_DIFFERENCE:
-        raise RuntimeError(f"the two do not compute the same: gradients differ by {difference:.1e} of their norm")
+    require_same(four_rows(prompt, conversations), one_row(row))
     seconds = paired_seconds(lambda: four_rows(prompt, conversations), lambda: one_row(row), repeats=3, warm_up=False)
     setting = f"{NUM_QUESTIONS} questions of {QUESTION_TOKENS + LENGTH} tokens, song of {NUM_WINDOWS * 750}"
     yield Claim("shared-prefix SFT", setting, "a row for each question, transformers' forward", *seconds, MUST)
@@ -39,17 +36,11 @@ def on_one_song(prompt: PackedBatch, conversations: Tensor) -> PackedBatch:
 
 def four_rows(prompt: PackedBatch, conversations: Tensor) -> dict[str, Tensor]:
     """Gradients from a row for each question."""
-    return _gradients(completion_logprobs(model(), prompt, conversations).flatten())
+    return gradients_of(-completion_logprobs(model(), prompt, conversations).mean())
 
 
 def one_row(row: PackedBatch) -> dict[str, Tensor]:
     """Gradients from one row for all of them."""
     with torch.no_grad():
         features = model().audio_features(row.audio)
-    return _gradients(model().target_logprobs(row, model().project(features))[0])
-
-
-def _gradients(logprobs: Tensor) -> dict[str, Tensor]:
-    model().zero_grad()
-    (-logprobs.mean()).backward()
-    return {name: p.grad.clone() for name, p in model().named_parameters() if p.grad is not None}
+    return gradients_of(-model().target_logprobs(row, model().project(features))[0].mean())
