@@ -67,7 +67,10 @@ def paired_seconds(
 
 
 def memory_and_seconds(run: Callable[[], object]) -> dict[str, float]:
-    """MiB that `run` adds to this process' peak, for which the process must do nothing else, and its CPU seconds."""
+    """MiB that `run` adds to this process' peak, and its CPU seconds.
+
+    Right only where the process holds, when `run` begins, as much as it ever did.
+    """
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     run()
     added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-DEFAULT_CHUNK_ROWS = 2048
+MOST_ROWS, MOST_LOGITS = 2048, 10_000_000
+"""Of a chunk: 40 MB of float32 logits, whatever the vocabulary."""
 
 
 def token_logprobs(
@@ -19,7 +20,7 @@ def token_logprobs(
     token_ids: Tensor,
     *,
     temperature: float = 1.0,
-    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+    chunk_rows: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each prediction.
 
@@ -28,13 +29,14 @@ def token_logprobs(
         weight: (V, D) of the head.
         token_ids: (T,).
         temperature: logits are divided by it.
-        chunk_rows: rows whose logits exist at the same time.
+        chunk_rows: rows whose logits exist at the same time; by default as many as 40 MB hold.
 
     Returns:
         Log-probabilities (T,) and entropies in nats (T,), float32; no gradient flows through the entropies.
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    chunk_rows = chunk_rows or max(1, min(MOST_ROWS, MOST_LOGITS // len(weight)))
     arguments = hidden.to(dtype), weight.to(dtype), token_ids, temperature, chunk_rows
     logprobs, entropies = _TokenLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
     return logprobs, entropies
@@ -73,7 +75,10 @@ class _TokenLogprobs(torch.autograd.Function):
             by_logits = logits.sub_(normalisers[rows, None]).exp_().mul_(-scale)
             by_logits.scatter_add_(-1, token_ids[rows, None], scale)
             grad_hidden[rows] = by_logits.to(weight.dtype) @ weight
-            grad_weight += by_logits.to(hidden.dtype).T @ hidden[rows]
+            if hidden.dtype == grad_weight.dtype:
+                grad_weight.addmm_(by_logits.T, hidden[rows])  # no second tensor as large as the head
+            else:
+                grad_weight += by_logits.to(hidden.dtype).T @ hidden[rows]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
