@@ -1,9 +1,9 @@
 """Is every audio token paid for once? Each claim of speed or memory against what people use today, side by side.
 
-    python -m benchmarks.speed                    all, about 12 minutes on one core
+    python -m benchmarks.speed                    all
     python -m benchmarks.speed rote rollouts      some; grpo_step_long is left out unless it is named
 
-One thread, process-CPU seconds, medians of runs by turns. Writes benchmarks/results/<date>-cpu.json, a list of claims
+One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/<date>-cpu.json, a list of claims
 beside what they were measured on, and the same as Markdown.
 """
 
