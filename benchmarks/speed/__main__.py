@@ -3,8 +3,8 @@
     python -m benchmarks.speed                    all
     python -m benchmarks.speed rote rollouts      some; grpo_step_long is left out unless it is named
 
-One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/<date>-cpu.json, a list of claims
-beside what they were measured on, and the same as Markdown.
+One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/<date>-cpu.json, a list
+of claims beside what they were measured on, and the same as Markdown.
 """
 
 import argparse
