@@ -6,33 +6,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.builders import model_directory, write_corpus
 
 ROOT = Path(__file__).parents[1]
-RECIPES = [
-    ROOT / "recipes" / "songbook" / "2_sft.yaml",
-    ROOT / "recipes" / "overrides" / "debug.yaml",
-    ROOT / "recipes" / "overrides" / "ddp.yaml",
-]
+OVERLAYS = [ROOT / "recipes" / "overrides" / name for name in ("debug.yaml", "ddp.yaml")]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
 
 
-def fit_and_test(launcher: list[str], root: Path, corpus: Path, **settings: object) -> list[dict[str, object]]:
-    """Run the sft recipe and return its answers."""
+def fit_and_test(
+    launcher: list[str], recipe: str, root: Path, corpus: Path, **settings: object
+) -> list[dict[str, object]]:
+    """Run a recipe and return its greedy answers."""
+    root.mkdir()
+    (root / "corpus").symlink_to(corpus)
     settings |= {
         "run.root": root,
         "run.start": model_directory(),
         "trainer.default_root_dir": root / "stage",
-        "data.corpus": corpus,
+        "data.corpus": root / "corpus",
         # Adam would turn gradients of rounding's size into steps of full size.
         "model.optimizer.class_path": "torch.optim.SGD",
         "model.optimizer.init_args": "{lr: 0.1}",
         "trainer.limit_test_batches": 10,
     }
-    words = [word for recipe in RECIPES for word in ("--config", str(recipe))]
+    recipes = [ROOT / "recipes" / "songbook" / recipe, *OVERLAYS]
+    words = [word for path in recipes for word in ("--config", str(path))]
     words += [f"--{key}={value}" for key, value in settings.items()]
     command = [*launcher, str(Path(sys.executable).parent / "music-flamingo"), "fit", "--test", *words]
     done = subprocess.run(
@@ -42,14 +44,17 @@ def fit_and_test(launcher: list[str], root: Path, corpus: Path, **settings: obje
     assert done.stdout.count("answers in") == 1
     lines = (root / "stage" / "predictions.jsonl").read_text().splitlines()
     assert not list((root / "stage").glob("*.partial"))
-    return sorted((json.loads(line) for line in lines), key=lambda line: str(line["conversation"]))
+    answers = [json.loads(line) for line in lines]
+    greedy = [answer for answer in answers if answer["temperature"] == 0]
+    return sorted(greedy, key=lambda answer: str(answer["conversation"]))
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["2_sft.yaml", "3_warmup.yaml"])
+def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", train=8, held_out=3)
     one = {"data.max_duration": 40, "trainer.devices": 1, "trainer.strategy": "auto"}
-    expected = fit_and_test([], tmp_path / "one", corpus, **one)
-    answers = fit_and_test(TWO, tmp_path / "two", corpus, **{"data.max_duration": 20})
+    expected = fit_and_test([], recipe, tmp_path / "one", corpus, **one)
+    answers = fit_and_test(TWO, recipe, tmp_path / "two", corpus, **{"data.max_duration": 20})
     weights = [load_file(tmp_path / run / "stage" / "export" / "model.safetensors") for run in ("one", "two")]
     start = load_file(model_directory() / "model.safetensors")
     assert any(not torch.equal(weights[0][name], start[name]) for name in start)

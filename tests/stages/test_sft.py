@@ -94,4 +94,4 @@ def test_songs_whose_chains_were_all_dropped_are_not_sampled(
     stage = WarmupModule(model(), ADAM, rewards=rewards)
     source = data(style=ThinkTraces(noise, ["instrument"], ["open"]))
     trainer = train(stage, source, max_steps=1, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
-    assert "val/rewards/format" not in trainer.callback_metrics
+    assert trainer.callback_metrics["val/rewards/format"].isnan()  # the mean of none

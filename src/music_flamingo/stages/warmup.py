@@ -6,6 +6,9 @@ Logs    as `sft`, and val/rewards/<name>, val/entropy of sampled completions
 Source  Music Flamingo (arXiv:2511.10289), MF-WarmUp
 """
 
+from collections.abc import Sequence
+from statistics import fmean
+
 from music_flamingo.batch import PackedBatch
 from music_flamingo.rollout import SamplingParameters
 from music_flamingo.rollout.rows import without_answers
@@ -19,10 +22,14 @@ class WarmupModule(SFTModule):
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
         row = without_answers(batch, self.model.audio_token_id)
-        completions = self.sample(row, SamplingParameters())
-        for completion in completions:
-            scored = self.prediction(row, completion, EvaluationPass(temperature=1.0))
-            for name, reward in scored["rewards"].items():
-                if reward is not None:
-                    self.log(f"val/rewards/{name}", reward, batch_size=1, sync_dist=True)
-            self.log("val/entropy", scored["entropy"], batch_size=1, sync_dist=True)
+        way = EvaluationPass(temperature=1.0)
+        scored = [self.prediction(row, completion, way) for completion in self.sample(row, SamplingParameters())]
+        for weighted in self.rewards:
+            name = weighted.reward.name
+            self._log_mean(f"val/rewards/{name}", [prediction["rewards"].get(name) for prediction in scored])
+        self._log_mean("val/entropy", [prediction["entropy"] for prediction in scored])
+
+    def _log_mean(self, name: str, values: Sequence[float | None]) -> None:
+        """Log the mean of what there is; also nothing, as the ranks wait for one another at every name."""
+        known = [value for value in values if value is not None]
+        self.log(name, fmean(known) if known else 0.0, batch_size=len(known), sync_dist=True)
