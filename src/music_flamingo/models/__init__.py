@@ -1,7 +1,15 @@
 """Music-language models that read packed rows."""
 
+from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE
 
-__all__ = ["CheckpointRoTE", "ExactRoTE", "MusicFlamingo", "evaluate_frozen_modules", "freeze_parameters"]
+__all__ = [
+    "CheckpointRoTE",
+    "EncoderCache",
+    "ExactRoTE",
+    "MusicFlamingo",
+    "evaluate_frozen_modules",
+    "freeze_parameters",
+]

@@ -17,7 +17,10 @@ from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
+from music_flamingo.models.audio_encoder import encode_windows
+from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.last_layer import read_selected_rows
+from music_flamingo.models.recompute import recompute_feed_forward
 from music_flamingo.models.time_embedding import CheckpointRoTE, TimeEmbedding
 
 
@@ -27,23 +30,35 @@ class MusicFlamingo(nn.Module):
     Args:
         pretrained: Hugging Face directory of the weights to start from.
         time_embedding: how the time at which a frame is heard is rotated in; None for `CheckpointRoTE`.
+        encoder_cache: keeps what a frozen encoder gives; None encodes each time.
+        recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
+            the backward pass, which saves memory; None never does.
 
     Attributes:
         network: transformers' model; its parameter names are the checkpoint's.
-        windows_encoded: audio windows that went through the encoder so far.
+        windows_encoded: audio windows encoded, or read from the cache, so far.
         windows_with_gradient: windows whose embeddings reached the language model with a gradient.
 
     Raises:
         UserError: `pretrained` is not a directory holding a Music Flamingo.
     """
 
-    def __init__(self, pretrained: str, time_embedding: TimeEmbedding | None = None) -> None:
+    def __init__(
+        self,
+        pretrained: str,
+        time_embedding: TimeEmbedding | None = None,
+        encoder_cache: EncoderCache | None = None,
+        recompute_above: int | None = None,
+    ) -> None:
         super().__init__()
         self.time_embedding = time_embedding or CheckpointRoTE()
+        self.encode_windows = encode_windows if encoder_cache is None else encoder_cache.encode
         require_model_directory(Path(pretrained))
         self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
         self._selects_rows = read_selected_rows(self.network.model.language_model)
+        if recompute_above is not None:
+            recompute_feed_forward(self.network.model.language_model, recompute_above)
         # Whisper's sinusoids; transformers freezes them in the constructor and loads them as trainable.
         self.network.model.audio_tower.embed_positions.requires_grad_(False)
         self.windows_encoded = 0
@@ -61,10 +76,7 @@ class MusicFlamingo(nn.Module):
     def audio_features(self, windows: AudioWindows) -> Tensor:
         """(A, D) encoder outputs of the windows' real frames with time embedding, before the projector."""
         body = self.network.model
-        frames = torch.arange(windows.features.shape[-1], device=windows.features.device)
-        mask = (frames < windows.lengths[:, None]).long()
-        hidden = body.audio_tower(windows.features, input_features_mask=mask).last_hidden_state
-        hidden = self.time_embedding.embed(hidden, windows.indices, body)
+        hidden = self.time_embedding.embed(self.encode_windows(body.audio_tower, windows), windows.indices, body)
         real = torch.arange(hidden.shape[1], device=hidden.device) < audio_token_lengths(windows.lengths)[:, None]
         self.windows_encoded += len(windows)
         return hidden[real]

@@ -1,0 +1,90 @@
+"""Outputs of a frozen audio encoder, kept on disk: a window is encoded once, whatever the number of epochs and stages.
+
+What is kept depends on nothing but the window's mel frames and the encoder's weights, whose hashes name it. Time comes
+later, as the same window may stand elsewhere in another song. Each window is encoded by itself: in what company it was
+first seen, before or after an interruption, changes no digit.
+
+model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained: DIR, encoder_cache:
+{class_path: music_flamingo.models.EncoderCache, init_args: {folder: DIR}}}}
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import AudioFlamingo3Encoder
+
+from music_flamingo.batch import AudioWindows, audio_token_lengths
+from music_flamingo.errors import UserError
+from music_flamingo.models.audio_encoder import encode_windows
+
+
+class EncoderCache:
+    """Encodes windows, or reads what they once gave.
+
+    Args:
+        folder: where outputs are kept; at Music Flamingo's size 230 MB for an hour of audio as bfloat16.
+        dtype: as which they are kept, and used the first time too.
+    """
+
+    def __init__(self, folder: str, dtype: Literal["bfloat16", "float32"] = "bfloat16") -> None:
+        self.folder = Path(folder)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self._hashed: tuple[tuple[int, int], ...] = ()
+        self._weights_hash = ""
+
+    def encode(self, encoder: AudioFlamingo3Encoder, windows: AudioWindows) -> Tensor:
+        """See `encode_windows`.
+
+        Raises:
+            UserError: the encoder trains.
+        """
+        if any(p.requires_grad for p in encoder.parameters()):
+            raise UserError(
+                "model.encoder_cache: expected a frozen audio encoder, got one that trains: "
+                "add audio_tower to model.freeze, or leave encoder_cache out"
+            )
+        folder = self.folder / str(self.dtype).removeprefix("torch.") / self._hash_of(encoder)
+        full = int(encoder.max_source_positions) // 2
+        outputs = [self._output(encoder, windows, place, folder) for place in range(len(windows))]
+        device, dtype = windows.features.device, encoder.layer_norm.weight.dtype
+        return torch.stack([pad(o.to(device, dtype), (0, 0, 0, full - len(o))) for o in outputs])
+
+    @torch.no_grad()
+    def _output(self, encoder: AudioFlamingo3Encoder, windows: AudioWindows, place: int, folder: Path) -> Tensor:
+        """(A, D) of one window's real tokens."""
+        length = int(windows.lengths[place])
+        path = folder / f"{_hash(windows.features[place, :, :length].contiguous())}.safetensors"
+        if path.is_file():
+            return load_file(path)["outputs"]
+        window = AudioWindows(
+            *(each[place : place + 1] for each in (windows.features, windows.lengths, windows.indices))
+        )
+        tokens = int(audio_token_lengths(window.lengths))
+        output = encode_windows(encoder, window)[0, :tokens].to("cpu", self.dtype).contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({"outputs": output}, partial)
+        partial.replace(path)
+        return output
+
+    def _hash_of(self, encoder: AudioFlamingo3Encoder) -> str:
+        """Of the weights and of how they are used; computed again when a parameter was written to."""
+        now = tuple((p.data_ptr(), p._version) for p in encoder.parameters())
+        if now != self._hashed:
+            weights = [_hash(p.detach()) for _, p in sorted(encoder.named_parameters())]
+            settings = json.dumps(encoder.config.to_dict(), sort_keys=True, default=str)
+            self._hashed, self._weights_hash = now, hashlib.sha256("".join([settings, *weights]).encode()).hexdigest()
+        device = encoder.layer_norm.weight.device.type
+        autocast = f"-{torch.get_autocast_dtype(device)}" if torch.is_autocast_enabled(device) else ""
+        return self._weights_hash[:16] + autocast.replace("torch.", "")
+
+
+def _hash(tensor: Tensor) -> str:
+    return hashlib.blake2b(tensor.cpu().view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()

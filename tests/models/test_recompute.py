@@ -1,0 +1,43 @@
+"""Feed-forward networks of long rows keep less, and give the same gradients."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from music_flamingo.models import MusicFlamingo
+from tests.builders import model_directory, question_row, song
+
+ROW = question_row([song(10.0)])
+
+
+def gradients_and_bytes_kept(model: MusicFlamingo) -> tuple[dict[str, Tensor], int]:
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = -model.target_logprobs(ROW)[0].sum()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}, sum(kept.values())
+
+
+def test_only_rows_above_the_limit_keep_less_and_gradients_are_the_same() -> None:
+    expected, all_bytes = gradients_and_bytes_kept(MusicFlamingo(str(model_directory())))
+    at_limit = MusicFlamingo(str(model_directory()), recompute_above=ROW.tree.num_tokens)
+    assert gradients_and_bytes_kept(at_limit)[1] == all_bytes
+    above = MusicFlamingo(str(model_directory()), recompute_above=ROW.tree.num_tokens - 1)
+    for model in (above, copy.deepcopy(above)):
+        ours, fewer_bytes = gradients_and_bytes_kept(model)
+        assert fewer_bytes < 0.8 * all_bytes
+        assert ours.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(ours[name], gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_renamed() -> None:
+    names = set(MusicFlamingo(str(model_directory())).state_dict())
+    assert set(MusicFlamingo(str(model_directory()), recompute_above=0).state_dict()) == names
