@@ -5,13 +5,15 @@ every layer of an unmodified model as `attend=...`. The mask function is registe
 would reach a custom attention, and transformers' own causal mask would be built for a row it does not fit.
 """
 
+from functools import lru_cache
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.prefix_attention import prefix_attention
+from music_flamingo.kernels import GridFlash, PlainAttention, PrefixAttention, VarlenFlash
 
 PREFIX_TREE = "prefix_tree"
 """Name under which the attention is registered with transformers."""
@@ -32,20 +34,31 @@ class TreeAttention:
     Args:
         tree: layout of the row.
         rows: (R,) the tokens, in increasing order, that a query without all of them stands for.
+        attention: how; None takes the fastest for the tensors that come.
     """
 
-    def __init__(self, tree: PrefixTree, rows: Tensor | None = None) -> None:
+    def __init__(self, tree: PrefixTree, rows: Tensor | None = None, attention: PrefixAttention | None = None) -> None:
         self.tree = tree
         self.rows = rows
+        self._attention = attention
         roots = [tree.slice_of(root) for root in tree.roots()]
         self._reads_roots = rows is None or any(bool(((rows >= s.start) & (rows < s.stop)).any()) for s in roots)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        attention = self._attention or fastest_attention(query.device.type, query.dtype)
         if self.rows is None or query.shape[1] == key.shape[1]:
-            return prefix_attention(query, key, value, self.tree, scaling)
+            return attention(query, key, value, self.tree, scaling)
         spread = query.new_zeros(query.shape[0], key.shape[1], query.shape[2]).index_copy(1, self.rows, query)
-        output = prefix_attention(spread, key, value, self.tree, scaling, with_roots=self._reads_roots)
+        output = attention(spread, key, value, self.tree, scaling, with_roots=self._reads_roots)
         return output.index_select(1, self.rows)
+
+
+@lru_cache
+def fastest_attention(device: str, dtype: torch.dtype) -> PrefixAttention:
+    """Flash attention where the device has one for the dtype, plain torch elsewhere."""
+    if device == "cpu":
+        return GridFlash()
+    return VarlenFlash() if device == "cuda" and dtype in {torch.bfloat16, torch.float16} else PlainAttention()
 
 
 def _attention(

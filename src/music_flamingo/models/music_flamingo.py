@@ -15,6 +15,7 @@ from transformers import MusicFlamingoForConditionalGeneration
 
 from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
+from music_flamingo.kernels import PrefixAttention
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
 from music_flamingo.models.audio_encoder import encode_windows
@@ -33,6 +34,7 @@ class MusicFlamingo(nn.Module):
         encoder_cache: keeps what a frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
+        attention: over packed rows; None takes the fastest on the device.
 
     Attributes:
         network: transformers' model; its parameter names are the checkpoint's.
@@ -49,8 +51,10 @@ class MusicFlamingo(nn.Module):
         time_embedding: TimeEmbedding | None = None,
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
+        attention: PrefixAttention | None = None,
     ) -> None:
         super().__init__()
+        self.attention = attention
         self.time_embedding = time_embedding or CheckpointRoTE()
         self.encode_windows = encode_windows if encoder_cache is None else encoder_cache.encode
         require_model_directory(Path(pretrained))
@@ -111,7 +115,11 @@ class MusicFlamingo(nn.Module):
             self.windows_with_gradient += len(batch.audio or ()) if audio.requires_grad else 0
             embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
         positions = batch.tree.position_ids().to(embeddings.device)
-        return self.continue_from(embeddings, positions, attend or TreeAttention(batch.tree, rows), rows)
+        return self.continue_from(embeddings, positions, attend or self.row_attention(batch, rows), rows)
+
+    def row_attention(self, batch: PackedBatch, rows: Tensor | None = None) -> TreeAttention:
+        """Attention over a row of which the last layer computes only `rows` (R,), or all."""
+        return TreeAttention(batch.tree, rows, self.attention)
 
     def continue_from(
         self, embeddings: Tensor, positions: Tensor, attend: Attend, rows: Tensor | None = None

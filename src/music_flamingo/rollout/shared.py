@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.models.attention import TreeAttention
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.rollout.branch_attention import BranchAttention, RecordingAttention
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
@@ -33,7 +32,7 @@ class SharedEngine:
         prompts = batch.prompts()
         ends = [batch.tree.slice_of(prompt).stop - 1 for prompt in prompts]
         last = torch.tensor(ends, device=batch.input_ids.device)
-        prefill = RecordingAttention(TreeAttention(batch.tree, last))
+        prefill = RecordingAttention(model.row_attention(batch, last))
         hidden = model.hidden_states(batch, audio, prefill, rows=last)
         hidden = hidden.repeat_interleave(sampling.num_generations, 0)
         cache = BranchAttention(prefill, batch.tree, prompts, sampling)
