@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from lhotse.cut import Cut
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from music_flamingo.batch import AudioWindows
 from music_flamingo.corpora.song_audio import load_waveform
@@ -51,6 +52,11 @@ class FeatureStore:
         stored = load_file(path)
         features = stored["features"].float()
         return AudioWindows(features, stored["lengths"], torch.arange(len(features)))
+
+    def mel_lengths(self, cut: Cut) -> Tensor:
+        """(W,) frames of the windows that a cut has, from its duration alone."""
+        seconds = min(cut.duration, self.max_seconds)
+        return self.frontend.mel_lengths(round(seconds * self.frontend.sampling_rate))
 
     def _within_limit(self, cut: Cut) -> Cut:
         if cut.duration <= self.max_seconds:

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from lhotse import CutSet, Recording
 from lhotse.cut import Cut
-from transformers import MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
+from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
 
 from music_flamingo.batch import PackedBatch, RowBuilder
 from music_flamingo.corpora.songbook.captions import metadata
@@ -52,6 +52,13 @@ def tiny_model() -> MusicFlamingo:
 def hf_model() -> MusicFlamingoForConditionalGeneration:
     """The same weights in transformers' own class, with transformers' own attention."""
     return MusicFlamingoForConditionalGeneration.from_pretrained(model_directory(), local_files_only=True).eval()
+
+
+def full_size_config() -> MusicFlamingoConfig:
+    """Music Flamingo's own: transformers' encoder as it is by default, and Qwen2.5-7B."""
+    sizes = {"vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28}
+    heads = {"num_attention_heads": 28, "num_key_value_heads": 4}
+    return MusicFlamingoConfig(text_config={"model_type": "qwen2", **sizes, **heads})
 
 
 @lru_cache

@@ -44,3 +44,10 @@ class AudioFrontend:
         return AudioWindows(
             extracted["input_features"], extracted["attention_mask"].sum(-1).long(), torch.arange(len(chunks))
         )
+
+    def mel_lengths(self, num_samples: int) -> torch.Tensor:
+        """(W,) int64, frames that are no padding of each window of so many samples, without computing them."""
+        hop: int = self.feature_extractor.hop_length
+        whole, rest = divmod(num_samples, self.window_samples)
+        rests = [-(-rest // hop)] if rest >= 4 * hop else []
+        return torch.tensor([self.window_samples // hop] * whole + rests, dtype=torch.int64)

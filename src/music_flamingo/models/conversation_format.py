@@ -40,6 +40,11 @@ class ConversationFormat:
         require_model_directory(Path(directory))
         return cls(MusicFlamingoProcessor.from_pretrained(str(directory), local_files_only=True))
 
+    @property
+    def tokens_around_audio(self) -> int:
+        """What `song_ids` holds beside the placeholders."""
+        return len(self._before_audio) + len(self._after_audio)
+
     def song_ids(self, windows: AudioWindows) -> list[int]:
         """The prompt up to the end of the song, one placeholder per audio embedding."""
         placeholders = int(audio_token_lengths(windows.lengths).sum())
