@@ -10,17 +10,22 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
+from lhotse.dataset.sampling.base import CutSampler
 from lhotse.utils import fastcopy
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
+from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch, RowBuilder
 from music_flamingo.corpora.conversations import read_cuts, read_vocabulary
+from music_flamingo.data_modules.balanced_sampler import BalancedCutSampler
 from music_flamingo.data_modules.feature_store import FeatureStore
+from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.styles import Conversation, ConversationStyle
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
+from music_flamingo.models.cost_model import CostModel, Workload, song_workload
 
 
 class ConversationDataset(Dataset[PackedBatch]):
@@ -61,20 +66,27 @@ class ConversationDataset(Dataset[PackedBatch]):
             self._add_song(row, cut)
         return row.build()
 
+    def workload(self, cut: Cut) -> Workload:
+        """What a cut adds to its row, from its duration and its texts alone; answers to be sampled come on top.
+
+        Counted, not estimated: the draw of conversations is known beforehand, and their tokens decide what fits.
+        """
+        drawn = [self._token_ids(conversation, cut) for conversation in self._draw(cut)]
+        branches = [(len(prompt), len(answer)) for prompt, answer in drawn if answer is not None]
+        return song_workload(self.store.mel_lengths(cut), self.chat.tokens_around_audio, branches)
+
     def _add_song(self, row: RowBuilder, cut: Cut) -> None:
         windows = self.store.windows(cut)
         song = row.add(self.chat.song_ids(windows), windows=windows, example={"cut": cut.id, "custom": cut.custom})
         for conversation in self._draw(cut):
-            prompt = self.chat.question_ids(conversation["question"], think=self.style.think)
+            prompt, answer = self._token_ids(conversation, cut)
             example = {"cut": cut.id, "custom": cut.custom, "conversation": conversation}
             if self.prompts_only:
                 row.add(prompt, parent=song, example=example)
                 continue
-            target = self.style.target(conversation, cut.custom, cut.id)
-            if target is None:
+            if answer is None:
                 self.dropped[conversation["question_name"]] += 1
                 continue
-            answer = self.chat.answer_ids(target)
             row.add(
                 prompt + answer,
                 parent=song,
@@ -82,6 +94,14 @@ class ConversationDataset(Dataset[PackedBatch]):
                 weights=self.chat.answer_weights(answer, self.style.answer_weight(conversation)),
                 example=example,
             )
+
+    def _token_ids(self, conversation: Conversation, cut: Cut) -> tuple[list[int], list[int] | None]:
+        """Prompt and answer; no answer where only prompts are wanted, None where the style has no target."""
+        prompt = self.chat.question_ids(conversation["question"], think=self.style.think)
+        if self.prompts_only:
+            return prompt, []
+        target = self.style.target(conversation, cut.custom, cut.id)
+        return prompt, None if target is None else self.chat.answer_ids(target)
 
     def _draw(self, cut: Cut) -> list[Conversation]:
         taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]
@@ -110,7 +130,10 @@ class ConversationDataModule(LightningDataModule):
         test_style: the same for the test rows; None takes `style`.
         questions_per_song: conversations per song and visit in training; all share the song's audio tokens.
         prompts_only: training rows hold prompts without targets.
-        max_duration: seconds of audio per training row.
+        max_duration: seconds of audio per training row, unless one of the next two limits it instead.
+        max_tokens: the most tokens of a training row.
+        max_flops: the most FLOPs of its forward pass, by the model of `processor`. With either, rows are filled as far
+            as the limits allow, and in training on several ranks songs are divided so that all have as much to compute.
         test_max_duration: seconds of audio per validation or test row.
         max_song_seconds: longest song the model may hear.
         shorten_songs: hear only the beginning of a longer song, and count it, where False refuses it.
@@ -128,6 +151,8 @@ class ConversationDataModule(LightningDataModule):
         questions_per_song: int = 6,
         prompts_only: bool = False,
         max_duration: float = 160.0,
+        max_tokens: int | None = None,
+        max_flops: float | None = None,
         test_max_duration: float = 320.0,
         max_song_seconds: float = 600.0,
         shorten_songs: bool = False,
@@ -143,6 +168,7 @@ class ConversationDataModule(LightningDataModule):
         self.questions_per_song = questions_per_song
         self.prompts_only = prompts_only
         self.max_duration = max_duration
+        self.row_limits = RowLimits(max_tokens, max_flops)
         self.test_max_duration = test_max_duration
         self.max_song_seconds = max_song_seconds
         self.shorten_songs = shorten_songs
@@ -166,12 +192,13 @@ class ConversationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
         self._require_songs(self.cuts["train"])
-        sampler = SimpleCutSampler(self.cuts["train"], max_duration=self.max_duration, shuffle=True, seed=self.seed)
-        sampler.filter(self.admits)
-        sampler.map(lambda cuts: _with_epoch(cuts, sampler.epoch))
         dataset = ConversationDataset(
             self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
         )
+        sampler = self._train_sampler(dataset)
+        sampler.filter(self.admits)
+        sampler.map(lambda cuts: CutSet([_at_epoch(cut, sampler.epoch) for cut in cuts]))
+        self.skipped_by_curriculum = 0  # asking before training is no skipping
         self.train_dataset = dataset
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
 
@@ -228,7 +255,21 @@ class ConversationDataModule(LightningDataModule):
                 f"{self.corpus}: the curriculum's first lesson ({limits}) lets in none of {len(cuts)} training cuts: "
                 "raise its limits, or leave the Curriculum out of trainer.callbacks"
             )
-        self.skipped_by_curriculum = 0
+
+    def _train_sampler(self, dataset: ConversationDataset) -> CutSampler:
+        cuts = self.cuts["train"]
+        if self.row_limits == RowLimits():
+            return SimpleCutSampler(cuts, max_duration=self.max_duration, shuffle=True, seed=self.seed)
+        cost_model = CostModel(MusicFlamingoConfig.from_pretrained(self.processor, local_files_only=True))
+
+        def cost(cut: Cut) -> SongCost:
+            work = dataset.workload(_at_epoch(cut, sampler.epoch))
+            return SongCost(work.tokens, cost_model.flops(work).forward)
+
+        sampler = BalancedCutSampler(cuts, cost, self.row_limits, shuffle=True, seed=self.seed)
+        longest = max(filter(self.admits, cuts), key=lambda cut: cut.duration)
+        self.row_limits.require_room(longest.id, cost(longest))  # not only when its turn comes, hours from here
+        return sampler
 
     def _fixed_loader(
         self, cuts: CutSet, style: ConversationStyle, per_song: int | None, *, prompts_only: bool, **ranks: int
@@ -251,6 +292,6 @@ class ConversationDataModule(LightningDataModule):
         return int(self.trainer.strategy.reduce(torch.tensor(count), reduce_op="sum"))
 
 
-def _with_epoch(cuts: CutSet, epoch: int) -> CutSet:
-    """Cuts that know the epoch, so that each visit draws other questions, whatever process draws them."""
-    return CutSet([fastcopy(cut, custom={**cut.custom, "epoch": epoch}) for cut in cuts])
+def _at_epoch(cut: Cut, epoch: int) -> Cut:
+    """A cut that knows the epoch, so that each visit draws other questions, whatever process draws them."""
+    return fastcopy(cut, custom={**cut.custom, "epoch": epoch})

@@ -7,12 +7,14 @@ import pytest
 import soundfile
 import torch
 from lhotse import CutSet
+from lhotse.dataset import SimpleCutSampler
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
-from tests.builders import chat, model_directory, write_corpus
+from music_flamingo.models.cost_model import CostModel, row_workload
+from tests.builders import chat, model_directory, tiny_model, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,69 @@ def test_a_cut_that_does_not_say_how_difficult_it_is_cannot_be_limited(corpus: P
     del cut.custom["difficulty"]
     with pytest.raises(UserError, match=r"cut train-0: expected custom.difficulty"):
         data.admits(cut)
+
+
+def test_without_limits_on_cost_rows_are_those_of_lhotse(corpus: Path) -> None:
+    data = data_module(corpus, seed=3)
+    rows = [[row.examples[root]["cut"] for root in row.tree.roots()] for row in data.train_dataloader()]
+    sampler = SimpleCutSampler(data.cuts["train"], max_duration=40.0, shuffle=True, seed=3)
+    assert rows == [[cut.id for cut in cuts] for cuts in sampler]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"prompts_only": True},
+        {"questions_per_song": 0},
+        {"style": ThinkTraces(MachineNoise(missing=0.2, wrong=0.5, systematic={}), forms=["open", "caption"])},
+        {"max_song_seconds": 7.3, "shorten_songs": True},
+    ],
+)
+def test_what_a_song_costs_is_known_before_it_is_loaded(corpus: Path, settings: dict[str, object]) -> None:
+    dataset = data_module(corpus, **settings).train_dataloader().dataset
+    for cut in data_module(corpus).cuts["train"]:
+        assert dataset.workload(cut) == row_workload(dataset[CutSet([cut])])
+
+
+def test_rows_are_filled_up_to_their_tokens(corpus: Path) -> None:
+    loader = data_module(corpus, max_tokens=1100).train_dataloader()
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        rows = list(loader)
+        tokens = [row.tree.num_tokens for row in rows]
+        assert max(tokens) <= 1100
+        next_songs = [sum(row.tree.lengths[s] for s in next(row.tree.trees())) for row in rows[1:]]
+        assert all(row + song > 1100 for row, song in zip(tokens[:-1], next_songs, strict=True))
+        assert sorted(row.examples[root]["cut"] for row in rows for root in row.tree.roots()) == [
+            f"train-{n}" for n in range(8)
+        ]
+
+
+def test_rows_are_filled_up_to_their_flops(corpus: Path) -> None:
+    cost_model = CostModel(tiny_model().network.config)
+    rows = list(data_module(corpus, max_flops=4e9).train_dataloader())
+    flops = [cost_model.flops(row_workload(row)).forward for row in rows]
+    assert max(flops) <= 4e9
+    assert min(flops[:-1]) > 2e9
+
+
+def test_a_song_too_large_for_a_row_is_named_before_training_begins(corpus: Path) -> None:
+    with pytest.raises(UserError, match=r"cut train-\d: expected at most 99 tokens \(data.max_tokens\)"):
+        data_module(corpus, max_tokens=99).train_dataloader()
+    with pytest.raises(UserError, match=r"cut train-\d: expected at most 1000 FLOPs \(data.max_flops\)"):
+        data_module(corpus, max_flops=1e3).train_dataloader()
+
+
+def test_songs_the_curriculum_keeps_out_need_no_room(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, train=3)
+    long = write_corpus(tmp_path / "long", train=1, seconds=20.0)
+    cuts = [*data_module(corpus).cuts["train"], *data_module(long).cuts["train"]]
+    cuts[-1].id = "long"
+    data = data_module(corpus, max_tokens=600)
+    data.cuts["train"] = CutSet(cuts)
+    with pytest.raises(UserError, match="cut long: expected at most 600 tokens"):
+        data.train_dataloader()
+    data.curriculum_limits = {"max_duration": 15.0}
+    assert len([root for row in data.train_dataloader() for root in row.tree.roots()]) == 3
+    assert data.skipped_by_curriculum == 1
