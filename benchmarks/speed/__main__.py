@@ -25,7 +25,10 @@ from tqdm import tqdm
 from benchmarks.speed.measurement import Claim
 
 RESULTS = Path(__file__).parents[1] / "results"
-SCRIPTS = ["rote", "loss_memory", "packed_sft", "shared_questions", "rollouts", "grpo_update", "grpo_step"]
+SCRIPTS = [
+    *("rote", "loss_memory", "packed_sft", "shared_questions"),
+    *("rollouts", "grpo_update", "grpo_step", "flop_balance"),
+]
 
 
 def main() -> None:
@@ -57,7 +60,7 @@ def _write(claims: list[Claim]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     head = [
         f"Speed on a CPU, {date}: {about['machine']}, {versions}.",
-        "Process-CPU seconds (for memory MiB), medians of paired runs.",
+        "Process-CPU seconds (for memory MiB, for balance the quantity itself), medians of paired runs.",
         "",
         "| claim | setting | baseline | baseline | ours | ratio | must | holds |",
         "|---|---|---|---|---|---|---|---|",
@@ -67,12 +70,15 @@ def _write(claims: list[Claim]) -> None:
 
 
 def _line(claim: Claim) -> str:
-    if claim.baseline_mib is None or claim.our_mib is None:
-        measured = f"{claim.baseline_seconds:.2f} s | {claim.our_seconds:.2f} s"
-    else:
+    must = f"{claim.must:g}"
+    if claim.baseline_quantity is not None and claim.our_quantity is not None:
+        measured, must = f"{claim.baseline_quantity:.3f} | {claim.our_quantity:.3f}", f"ours <= {must}"
+    elif claim.baseline_mib is not None and claim.our_mib is not None:
         measured = f"{claim.baseline_mib:,.0f} MiB | {claim.our_mib:,.0f} MiB"
+    else:
+        measured = f"{claim.baseline_seconds:.2f} s | {claim.our_seconds:.2f} s"
     holds = "yes" if claim.holds else "no"
-    words = [claim.claim, claim.setting, claim.baseline, measured, f"{claim.ratio:.2f}", f"{claim.must:g}", holds]
+    words = [claim.claim, claim.setting, claim.baseline, measured, f"{claim.ratio:.2f}", must, holds]
     return f"| {' | '.join(words)} |"
 
 
