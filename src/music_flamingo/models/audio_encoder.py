@@ -16,18 +16,22 @@ from music_flamingo.batch import AudioWindows
 
 def encode_windows(encoder: AudioFlamingo3Encoder, windows: AudioWindows) -> Tensor:
     """(W, A', D) outputs of the encoder for windows of A' tokens when full, with zeros after a window's last token."""
-    lengths = windows.lengths.tolist()
+    frames = encoder_frames(windows.lengths).tolist()
     full = int(encoder.max_source_positions) // 2
-    groups = [[place for place, other in enumerate(lengths) if other == length] for length in sorted(set(lengths))]
-    outputs = [_encode(encoder, windows.features[places], lengths[places[0]]) for places in groups]
+    groups = [[place for place, other in enumerate(frames) if other == number] for number in sorted(set(frames))]
+    outputs = [_encode(encoder, windows.features[places], frames[places[0]]) for places in groups]
     padded = [pad(output, (0, 0, 0, full - output.shape[1])) for output in outputs]
     order = torch.tensor([place for places in groups for place in places], device=windows.features.device)
     return padded[0] if len(padded) == 1 else torch.cat(padded)[order.argsort()]
 
 
-def _encode(encoder: AudioFlamingo3Encoder, features: Tensor, length: int) -> Tensor:
-    """(w, A', D) outputs of windows (w, M, F) that all end after `length` frames."""
-    frames = (length - 1) // 2 + 1
+def encoder_frames(mel_lengths: Tensor) -> Tensor:
+    """(W,) frames that the encoder's layers see of so many mel frames (W,): every second, by a stride of 2."""
+    return (mel_lengths - 1) // 2 + 1
+
+
+def _encode(encoder: AudioFlamingo3Encoder, features: Tensor, frames: int) -> Tensor:
+    """(w, A', D) outputs of windows (w, M, F) of which the layers see so many frames."""
     # The convolutions look two frames beyond the last one: there stands padding, as in transformers' forward.
     hidden = gelu(encoder.conv1(features[..., : 2 * frames + 1]))
     hidden = gelu(encoder.conv2(hidden))[..., :frames].transpose(1, 2)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch, audio_token_lengths
+from music_flamingo.models.audio_encoder import encoder_frames
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Workload:
     """What the cost of a row depends on. Songs see nothing of each other, so a row is the sum of its songs.
 
     Attributes:
-        windows: audio windows through the encoder, padding included.
+        encoder_frames: what the encoder's layers compute: a frame for 20 ms of audio, none for padding.
+        seen_encoder_frames: pairs of such a frame and one of its window.
         audio_tokens: embeddings of audio through the projector.
         tokens: of the row.
         seen_tokens: pairs of a token and one that it sees.
@@ -32,7 +35,8 @@ class Workload:
         targets: tokens predicted.
     """
 
-    windows: int = 0
+    encoder_frames: int = 0
+    seen_encoder_frames: int = 0
     audio_tokens: int = 0
     tokens: int = 0
     seen_tokens: int = 0
@@ -49,8 +53,10 @@ def row_workload(row: PackedBatch) -> Workload:
     # A token sees its ancestors, what stands before it in its segment, and itself: as many as its position says.
     seen = row.tree.position_ids() + 1
     read = row.targets.positions.unique().cpu()
+    frames = encoder_frames(row.audio.lengths) if row.audio is not None else torch.zeros(0, dtype=torch.int64)
     return Workload(
-        windows=sum(row.window_counts),
+        encoder_frames=int(frames.sum()),
+        seen_encoder_frames=int(frames.square().sum()),
         audio_tokens=len(row.audio_positions),
         tokens=row.tree.num_tokens,
         seen_tokens=int(seen.sum()),
@@ -69,10 +75,12 @@ def song_workload(mel_lengths: Tensor, text_tokens: int, branches: Sequence[tupl
         branches: tokens of each prompt, at least one, and of the answer trained after it, which may be none.
     """
     audio_tokens = int(audio_token_lengths(mel_lengths).sum())
+    frames = encoder_frames(mel_lengths)
     root = text_tokens + audio_tokens
     answers = sum(answer for _, answer in branches)
     return Workload(
-        windows=len(mel_lengths),
+        encoder_frames=int(frames.sum()),
+        seen_encoder_frames=int(frames.square().sum()),
         audio_tokens=audio_tokens,
         tokens=root + sum(map(sum, branches)),
         seen_tokens=_seen(root, 0) + sum(_seen(prompt + answer, root) for prompt, answer in branches),
@@ -134,7 +142,11 @@ class CostModel:
         text: Any = config.text_config
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         attended, kept = head_dim * text.num_attention_heads, head_dim * text.num_key_value_heads
-        self._window = _encoder_flops(audio)
+        width = audio.hidden_size
+        convolutions = 2 * 3 * width * (2 * audio.num_mel_bins + width)  # the second has a stride of 2
+        projections = 2 * width * (4 * width + 2 * audio.intermediate_size)
+        self._encoder_frame = convolutions + audio.num_hidden_layers * projections
+        self._seen_encoder_frame = audio.num_hidden_layers * 4 * width
         self._audio_token = 2 * (audio.hidden_size + text.hidden_size) * text.hidden_size
         self._layers: int = text.num_hidden_layers
         self._key_and_value = 2 * text.hidden_size * 2 * kept
@@ -151,16 +163,7 @@ class CostModel:
             + work.seen_by_read_tokens * self._seen_token
         )
         return Flops(
-            encoder=work.windows * self._window,
+            encoder=work.encoder_frames * self._encoder_frame + work.seen_encoder_frames * self._seen_encoder_frame,
             projector=work.audio_tokens * self._audio_token,
             language_model=(self._layers - 1) * full_layer + last_layer + work.targets * self._target,
         )
-
-
-def _encoder_flops(audio: Any) -> int:
-    """Of one window: two convolutions of width 3, the second of stride 2, then layers that see all of the window."""
-    positions, width = audio.max_source_positions, audio.hidden_size
-    convolutions = 2 * 3 * width * (2 * positions * audio.num_mel_bins + positions * width)
-    projections = 2 * positions * width * (4 * width + 2 * audio.intermediate_size)
-    attention = 4 * positions**2 * width
-    return int(convolutions + audio.num_hidden_layers * (projections + attention))

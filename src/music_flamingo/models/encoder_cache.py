@@ -60,7 +60,8 @@ class EncoderCache:
     def _output(self, encoder: AudioFlamingo3Encoder, windows: AudioWindows, place: int, folder: Path) -> Tensor:
         """(A, D) of one window's real tokens."""
         length = int(windows.lengths[place])
-        path = folder / f"{_hash(windows.features[place, :, :length].contiguous())}.safetensors"
+        # The convolutions read two frames of the padding too.
+        path = folder / f"{_hash(windows.features[place, :, : length + 2].contiguous())}-{length}.safetensors"
         if path.is_file():
             return load_file(path)["outputs"]
         window = AudioWindows(
