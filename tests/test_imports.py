@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import pytest
 
+from music_flamingo.kernels.triton_device import HAS_TRITON
+
 Node = TypeVar("Node", bound=ast.AST)
 ROOT = Path(__file__).parents[1]
 FOLDERS = [ROOT / "src" / "music_flamingo", ROOT / "data_modules", ROOT / "callbacks"]
@@ -46,9 +48,22 @@ def nodes(kind: type[Node]) -> list[tuple[str, Node]]:
 
 
 def test_every_module_imports_without_the_network() -> None:
-    names = [module_name(path) for path in FILES]
+    names = [module_name(path) for path in FILES if HAS_TRITON or not path.stem.endswith("_triton")]
     done = subprocess.run([sys.executable, "-c", NO_NETWORK, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_kernels_import_without_triton() -> None:
+    names = [module_name(path) for path in FILES if path.parent.name == "kernels" and "_triton" not in path.stem]
+    hide_and_import = "import sys; sys.modules['triton'] = None\n" + NO_NETWORK
+    done = subprocess.run([sys.executable, "-c", hide_and_import, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_triton_kernels_import_triton() -> None:
+    importing = [path for path in FILES if re.search(r"^\s*(?:import|from) triton\b", path.read_text(), re.MULTILINE)]
+    assert importing
+    assert [relative(path) for path in importing if not path.stem.endswith("_triton")] == []
 
 
 def test_everything_public_has_a_docstring() -> None:

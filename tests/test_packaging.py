@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 FOLDERS = {"music_flamingo": "src/music_flamingo", **SETUPTOOLS["package-dir"]}
-NOT_DECLARED = {"tinysoundfont"}  # installed by `make setup`, without its requirements
+NOT_DECLARED = {
+    "tinysoundfont",  # installed by `make setup`, without its requirements
+    "triton",  # torch's CUDA builds bring it, and nothing but their tensors needs it
+}
 
 
 def requirements() -> list[Requirement]:

@@ -7,23 +7,25 @@ Of frame n of window w, heard at t seconds, channels 2k and 2k + 1 turn by
 
 times 2 pi radians. K is half of dim, rounded up, and T the longest song; later channels stay as they are. After some
 minutes these are thousands of turns, of which float32 keeps few digits: transformers' tables are wrong by up to 7e-3 at
-twenty minutes. But t is a whole number of ticks, so the turns are an integer times a constant. With the constant's
-fraction of a turn as a 64-bit integer, the product wraps around as the angle does, and no digit that counts is lost.
+twenty minutes. But t is a whole number of ticks, so the turns are an integer times a constant: integer phases
+(`phases`) lose no digit that counts.
 
 Source: transformers' MusicFlamingoRotaryEmbedding, for the angles; Music Flamingo (arXiv:2511.10289), section 3.
 """
 
-import math
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-PHASE_BITS = 64
-KEPT_BITS = 24
-"""Of a phase; as many as float32 holds."""
+from music_flamingo.kernels.phases import TURN, frequencies, phase_steps, radians
+from music_flamingo.kernels.triton_device import HAS_TRITON, runs_triton
+
+if HAS_TRITON:
+    from music_flamingo.kernels.rote_triton import turn_frames
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,17 @@ class RoTE:
         frames = torch.arange(num_frames, device=windows.device)
         ticks = windows[:, None] * num_frames + frames
         factors = torch.stack([ticks * windows[:, None], ticks * frames], -1)  # (W, F, 2)
-        phases = factors[..., None] * _phase_per_factor(self).to(windows.device)  # (W, F, 2, K), wraps around
-        kept = (phases >> (PHASE_BITS - KEPT_BITS)).float()
-        radians: Tensor = kept.flatten(2) * (-2 * math.pi / 2**KEPT_BITS)
-        return radians
+        phases = factors[..., None] * _steps(self, windows.device)  # (W, F, 2, K), wraps around
+        return radians(phases).flatten(2)
 
 
 @lru_cache
-def _phase_per_factor(rote: RoTE) -> Tensor:
-    """(2, K) int64: of a tick times one window, or one frame, the fraction of a turn, in 2**-64 turns."""
-    frequencies = [rote.theta ** (-2 * k / rote.dim) for k in range(rote.num_pairs)]
-    turns = [[axis * f * rote.tick / rote.longest for f in frequencies] for axis in (1.0, 2 * math.pi)]
-    fractions = torch.tensor(turns, dtype=torch.float64).remainder(1.0)
-    nearest = fractions - fractions.round()  # int64 holds half a turn to either side
-    return (nearest * 2.0**PHASE_BITS).long()
+def _steps(rote: RoTE, device: torch.device) -> Tensor:
+    """(2, K) int64 phases by which pairs turn for a tick times one window, and for a tick times one frame."""
+    share = Decimal(rote.tick) / Decimal(rote.longest)
+    by_window = [-share * frequency for frequency in frequencies(rote.theta, rote.dim, rote.num_pairs)]
+    by_frame = [TURN * turns for turns in by_window]
+    return torch.stack([phase_steps(by_window, device), phase_steps(by_frame, device)])
 
 
 def rotate(hidden: Tensor, windows: Tensor, rote: RoTE, *, in_place: bool = False) -> Tensor:
@@ -82,8 +81,15 @@ def rotate(hidden: Tensor, windows: Tensor, rote: RoTE, *, in_place: bool = Fals
         (W, F, D) in the dtype of `hidden`; the rotation itself is float32.
 
     Raises:
-        ValueError: `in_place` where a gradient is needed.
+        ValueError: shapes do not fit, devices differ, or `in_place` where a gradient is needed.
     """
+    if windows.dim() != 1 or windows.shape != hidden.shape[:-2] or hidden.shape[-1] < 4 * rote.num_pairs:
+        raise ValueError(
+            f"rotate: expected hidden (W, F, at least {4 * rote.num_pairs}) and windows (W,), "
+            f"got {tuple(hidden.shape)} and {tuple(windows.shape)}"
+        )
+    if windows.device != hidden.device:
+        raise ValueError(f"rotate: hidden is on {hidden.device}, windows are on {windows.device}")
     if in_place:
         if hidden.requires_grad:
             raise ValueError("rotate: in_place overwrites what the backward of `hidden` may need")
@@ -109,6 +115,8 @@ class _Rotation(torch.autograd.Function):
 
 def _turn(hidden: Tensor, windows: Tensor, rote: RoTE, direction: float) -> Tensor:
     """Rotate (W, F, D) where it stands."""
+    if runs_triton(hidden):
+        return turn_frames(hidden, windows, _steps(rote, hidden.device), direction)
     # Window by window: one window's angles and channels fit into a core's cache, those of a song do not.
     for window in range(len(hidden)):
         angles = rote.angles(windows[window : window + 1], hidden.shape[1])[0] * direction
