@@ -14,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from music_flamingo.kernels import rote_triton
+from music_flamingo.kernels import rotary_triton, rote_triton
 
 def compile_kernel(kernel, pointers, direction="fp32", **constants):
     names = [name for name in kernel.arg_names if name not in constants]
@@ -28,6 +28,9 @@ for dtype in ("*fp32", "*bf16", "*fp16"):
     compile_kernel(
         rote_triton._turn_kernel, {"hidden": dtype, **tables}, stride_channel=1, TILE_FRAMES=8, TILE_PAIRS=128
     )
+    tables = {"steps": "*i64", "positions": "*i64"}
+    heads = {"heads": dtype, "turned": dtype}
+    compile_kernel(rotary_triton._turn_kernel, {**heads, **tables}, TILE_HEADS=8, TILE_TOKENS=16, TILE_PAIRS=64)
 """
 
 
@@ -37,4 +40,4 @@ def test_every_kernel_compiles_for_an_h100(tmp_path: Path) -> None:
     command = [sys.executable, "-c", COMPILE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["_turn_kernel True"] * 3
+    assert done.stdout.splitlines() == ["_turn_kernel True"] * 6
