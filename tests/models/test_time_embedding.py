@@ -1,12 +1,13 @@
-"""The exact rotation is the checkpoint's, but for the rounding of float32 tables."""
+"""The exact rotation is the checkpoint's, but for the rounding of float32 tables; its ablations are as defined."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from music_flamingo.cli import main
-from music_flamingo.models import CheckpointRoTE, ExactRoTE
+from music_flamingo.models import CheckpointRoTE, ExactRoTE, FrameRoPE, NoTimeEmbedding
 from tests.builders import frontend, hf_model, model_directory, song, tiny_model, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,35 @@ def test_the_constants_are_the_configurations(head_dim: int | None) -> None:
     torch.testing.assert_close(ExactRoTE().embed(hidden, windows, body), expected, rtol=0, atol=5e-3)
 
 
-def test_a_recipe_names_it(tmp_path: Path) -> None:
+def test_without_a_time_embedding_encoder_outputs_stay() -> None:
+    hidden = torch.randn(2, 5, 96)
+    assert torch.equal(NoTimeEmbedding().embed(hidden.clone(), torch.tensor([0, 7]), hf_model().model), hidden)
+
+
+def test_rope_turns_by_the_number_of_the_frame_in_its_song() -> None:
+    """A fifth of 96 channels, 19, gives RoTE 10 pairs on either axis, 40 channels; of these k and k + 20 are a pair."""
+    hidden = torch.randn(2, 5, 96)
+    embedded = FrameRoPE(theta=16.0).embed(hidden, torch.tensor([0, 7]), hf_model().model)
+    assert torch.equal(embedded[0, 0], hidden[0, 0])
+    assert torch.equal(embedded[..., 40:], hidden[..., 40:])
+    number, frame, turned = 7 * 5 + 3, hidden[1, 3], embedded[1, 3]
+    for pair, frequency in ((0, 1.0), (5, 0.5), (10, 0.25), (15, 0.125)):
+        sin, cos = math.sin(number * frequency), math.cos(number * frequency)
+        first, second = float(frame[pair]), float(frame[pair + 20])
+        assert float(turned[pair]) == pytest.approx(first * cos - second * sin, abs=1e-5)
+        assert float(turned[pair + 20]) == pytest.approx(first * sin + second * cos, abs=1e-5)
+
+
+def test_rope_keeps_every_frames_norm_and_lets_gradients_through() -> None:
+    hidden = torch.randn(3, 6, 96, requires_grad=True)
+    embedded = FrameRoPE().embed(hidden, torch.arange(3), hf_model().model)
+    torch.testing.assert_close(embedded.norm(dim=-1), hidden.norm(dim=-1))
+    (embedded.square().sum() / 2).backward()
+    torch.testing.assert_close(hidden.grad, hidden.detach())
+
+
+@pytest.mark.parametrize("name", ["ExactRoTE", "FrameRoPE", "NoTimeEmbedding"])
+def test_a_recipe_names_it(tmp_path: Path, name: str) -> None:
     write_corpus(tmp_path / "corpus", train=4, held_out=2)
     recipes = [ROOT / "recipes/songbook/2_sft.yaml", ROOT / "recipes/overrides/debug.yaml"]
     settings = {
@@ -46,7 +75,7 @@ def test_a_recipe_names_it(tmp_path: Path) -> None:
         "trainer.default_root_dir": tmp_path / "stage",
         "data.corpus": tmp_path / "corpus",
         "data.max_duration": 20,
-        "model.init_args.model.init_args.time_embedding.class_path": "music_flamingo.models.ExactRoTE",
+        "model.init_args.model.init_args.time_embedding.class_path": f"music_flamingo.models.{name}",
     }
     words = [word for recipe in recipes for word in ("--config", str(recipe))]
     assert main(["fit", *words, *(f"--{key}={value}" for key, value in settings.items())]) == 0

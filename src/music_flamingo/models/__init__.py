@@ -3,13 +3,15 @@
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
 from music_flamingo.models.music_flamingo import MusicFlamingo
-from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE
+from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE, FrameRoPE, NoTimeEmbedding
 
 __all__ = [
     "CheckpointRoTE",
     "EncoderCache",
     "ExactRoTE",
+    "FrameRoPE",
     "MusicFlamingo",
+    "NoTimeEmbedding",
     "evaluate_frozen_modules",
     "freeze_parameters",
 ]

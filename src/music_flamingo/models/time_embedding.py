@@ -1,4 +1,6 @@
-"""How encoder outputs learn when they were heard: two ways to the same rotation, named in a recipe.
+"""How encoder outputs learn when they were heard: two ways to the same rotation, and two ablations of it.
+
+Named in a recipe, for training and for tests: an export does not say which it was, and transformers rotates by RoTE.
 
 model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained: DIR, time_embedding:
 {class_path: music_flamingo.models.ExactRoTE}}}
@@ -12,6 +14,7 @@ from torch import Tensor
 from transformers import MusicFlamingoModel
 from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
 
+from music_flamingo.kernels.rotary import rotate_heads
 from music_flamingo.kernels.rote import RoTE, rotate
 
 MEL_FRAMES_PER_TOKEN = 4
@@ -45,13 +48,48 @@ class ExactRoTE(TimeEmbedding):
 
     def embed(self, hidden: Tensor, indices: Tensor, body: MusicFlamingoModel) -> Tensor:
         """See `TimeEmbedding`."""
-        config = body.config
-        rope: dict[str, Any] = config.rope_parameters or {}
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        rote = RoTE(
-            dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
-            theta=rope["rope_theta"],
-            longest=config.max_position_embeddings,  # the name is transformers': it is RoTE's longest time in seconds
-            tick=MEL_FRAMES_PER_TOKEN * config.audio_frame_step,
-        )
-        return rotate(hidden, indices, rote, in_place=not hidden.requires_grad)  # nobody else reads them
+        return rotate(hidden, indices, _rote(body), in_place=not hidden.requires_grad)  # nobody else reads them
+
+
+class FrameRoPE(TimeEmbedding):
+    """An ablation: RoPE by a frame's number in its song, on the channels that RoTE turns.
+
+    Of these 4 K channels, k and k + 2 K turn by number * theta ** (-k / (2 K)) radians, as if they were a head of a
+    language model.
+
+    Args:
+        theta: base of the frequencies. With 10,000 the slowest pair makes half a turn in twenty minutes.
+    """
+
+    def __init__(self, theta: float = 10_000.0) -> None:
+        self.theta = theta
+
+    def embed(self, hidden: Tensor, indices: Tensor, body: MusicFlamingoModel) -> Tensor:
+        """See `TimeEmbedding`."""
+        num_windows, num_frames, width = hidden.shape
+        numbers = indices[:, None] * num_frames + torch.arange(num_frames, device=hidden.device)
+        num_turning = 4 * _rote(body).num_pairs
+        turning, staying = hidden.split([num_turning, width - num_turning], -1)
+        turned = rotate_heads(turning.flatten(0, 1)[None], numbers.flatten(), self.theta)[0]
+        return torch.cat([turned.unflatten(0, (num_windows, num_frames)), staying], -1)
+
+
+class NoTimeEmbedding(TimeEmbedding):
+    """An ablation: encoder outputs as they are, which know the time within their window and no other."""
+
+    def embed(self, hidden: Tensor, indices: Tensor, body: MusicFlamingoModel) -> Tensor:
+        """See `TimeEmbedding`."""
+        return hidden
+
+
+def _rote(body: MusicFlamingoModel) -> RoTE:
+    """The constants of the model's configuration."""
+    config = body.config
+    rope: dict[str, Any] = config.rope_parameters or {}
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return RoTE(
+        dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
+        theta=rope["rope_theta"],
+        longest=config.max_position_embeddings,  # the name is transformers': it is RoTE's longest time in seconds
+        tick=MEL_FRAMES_PER_TOKEN * config.audio_frame_step,
+    )
