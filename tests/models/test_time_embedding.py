@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from music_flamingo.callbacks.hf_export import export
 from music_flamingo.cli import main
-from music_flamingo.models import CheckpointRoTE, ExactRoTE, FrameRoPE, NoTimeEmbedding
+from music_flamingo.errors import UserError
+from music_flamingo.models import CheckpointRoTE, ExactRoTE, FrameRoPE, MusicFlamingo, NoTimeEmbedding
+from music_flamingo.models.time_embedding import TimeEmbedding, recorded_time_embedding
 from tests.builders import frontend, hf_model, model_directory, song, tiny_model, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +68,13 @@ def test_rope_keeps_every_frames_norm_and_lets_gradients_through() -> None:
     torch.testing.assert_close(hidden.grad, hidden.detach())
 
 
-@pytest.mark.parametrize("name", ["ExactRoTE", "FrameRoPE", "NoTimeEmbedding"])
-def test_a_recipe_names_it(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "loaded"),
+    [("ExactRoTE", CheckpointRoTE), ("FrameRoPE", FrameRoPE), ("NoTimeEmbedding", NoTimeEmbedding)],
+)
+def test_a_recipe_names_it_and_what_it_trained_is_loaded_with_it(
+    tmp_path: Path, name: str, loaded: type[TimeEmbedding]
+) -> None:
     write_corpus(tmp_path / "corpus", train=4, held_out=2)
     recipes = [ROOT / "recipes/songbook/2_sft.yaml", ROOT / "recipes/overrides/debug.yaml"]
     settings = {
@@ -79,3 +87,18 @@ def test_a_recipe_names_it(tmp_path: Path, name: str) -> None:
     }
     words = [word for recipe in recipes for word in ("--config", str(recipe))]
     assert main(["fit", *words, *(f"--{key}={value}" for key, value in settings.items())]) == 0
+    assert type(MusicFlamingo(str(tmp_path / "stage/export")).time_embedding) is loaded
+
+
+def test_a_recorded_embedding_keeps_its_settings_gives_way_to_a_named_one_and_must_exist(tmp_path: Path) -> None:
+    model = MusicFlamingo(str(model_directory()), FrameRoPE(theta=500.0))
+    export(model, str(model_directory()), tmp_path / "model")
+    recorded = MusicFlamingo(str(tmp_path / "model")).time_embedding
+    assert isinstance(recorded, FrameRoPE)
+    assert recorded.theta == 500.0
+    again = MusicFlamingo(str(tmp_path / "model"), CheckpointRoTE())
+    export(again, str(model_directory()), tmp_path / "again")
+    assert type(MusicFlamingo(str(tmp_path / "again")).time_embedding) is CheckpointRoTE
+    again.network.config.time_embedding = {"name": "Clock"}
+    with pytest.raises(UserError, match="expected time_embedding.name to be one of .* got 'Clock'"):
+        recorded_time_embedding(again.network.config)

@@ -22,7 +22,7 @@ from music_flamingo.models.audio_encoder import encode_windows
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.last_layer import read_selected_rows
 from music_flamingo.models.recompute import recompute_feed_forward
-from music_flamingo.models.time_embedding import CheckpointRoTE, TimeEmbedding
+from music_flamingo.models.time_embedding import TimeEmbedding, record_time_embedding, recorded_time_embedding
 
 
 class MusicFlamingo(nn.Module):
@@ -30,7 +30,8 @@ class MusicFlamingo(nn.Module):
 
     Args:
         pretrained: Hugging Face directory of the weights to start from.
-        time_embedding: how the time at which a frame is heard is rotated in; None for `CheckpointRoTE`.
+        time_embedding: how the time at which a frame is heard is rotated in; None for the one the
+            weights were trained with, which is `CheckpointRoTE` unless their configuration says otherwise.
         encoder_cache: keeps what a frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
@@ -55,10 +56,11 @@ class MusicFlamingo(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = attention
-        self.time_embedding = time_embedding or CheckpointRoTE()
         self.encode_windows = encode_windows if encoder_cache is None else encoder_cache.encode
         require_model_directory(Path(pretrained))
         self.network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        self.time_embedding = time_embedding or recorded_time_embedding(self.network.config)
+        record_time_embedding(self.time_embedding, self.network.config)
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
         self._selects_rows = read_selected_rows(self.network.model.language_model)
         if recompute_above is not None:

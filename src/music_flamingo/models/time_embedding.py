@@ -1,6 +1,7 @@
 """How encoder outputs learn when they were heard: two ways to the same rotation, and two ablations of it.
 
-Named in a recipe, for training and for tests: an export does not say which it was, and transformers rotates by RoTE.
+Named in a recipe. An ablation is recorded in the configuration of what it trained, so that it is loaded with it;
+transformers itself always rotates by RoTE.
 
 model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained: DIR, time_embedding:
 {class_path: music_flamingo.models.ExactRoTE}}}
@@ -11,9 +12,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import MusicFlamingoModel
+from transformers import MusicFlamingoConfig, MusicFlamingoModel
 from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
 
+from music_flamingo.errors import UserError
 from music_flamingo.kernels.rotary import rotate_heads
 from music_flamingo.kernels.rote import RoTE, rotate
 
@@ -26,6 +28,10 @@ class TimeEmbedding(ABC):
     @abstractmethod
     def embed(self, hidden: Tensor, indices: Tensor, body: MusicFlamingoModel) -> Tensor:
         """Encoder outputs (W, F, D) of windows that stand at `indices` (W,) of their songs, with time."""
+
+    def settings(self) -> dict[str, Any]:
+        """What to record in a model's configuration; nothing for RoTE, which transformers means anyway."""
+        return {}
 
 
 class CheckpointRoTE(TimeEmbedding):
@@ -73,6 +79,9 @@ class FrameRoPE(TimeEmbedding):
         turned = rotate_heads(turning.flatten(0, 1)[None], numbers.flatten(), self.theta)[0]
         return torch.cat([turned.unflatten(0, (num_windows, num_frames)), staying], -1)
 
+    def settings(self) -> dict[str, Any]:
+        return {"name": "FrameRoPE", "theta": self.theta}
+
 
 class NoTimeEmbedding(TimeEmbedding):
     """An ablation: encoder outputs as they are, which know the time within their window and no other."""
@@ -80,6 +89,30 @@ class NoTimeEmbedding(TimeEmbedding):
     def embed(self, hidden: Tensor, indices: Tensor, body: MusicFlamingoModel) -> Tensor:
         """See `TimeEmbedding`."""
         return hidden
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "NoTimeEmbedding"}
+
+
+def record_time_embedding(embedding: TimeEmbedding, config: MusicFlamingoConfig) -> None:
+    """Write into a configuration how the model learns of time, where that is not transformers' way."""
+    settings = embedding.settings()
+    if settings or hasattr(config, "time_embedding"):
+        config.time_embedding = settings
+
+
+def recorded_time_embedding(config: MusicFlamingoConfig) -> TimeEmbedding:
+    """The one a model was trained with.
+
+    Raises:
+        UserError: the configuration names none that there is.
+    """
+    settings = dict(getattr(config, "time_embedding", None) or {"name": "CheckpointRoTE"})
+    name = settings.pop("name")
+    kinds = {kind.__name__: kind for kind in (CheckpointRoTE, FrameRoPE, NoTimeEmbedding)}
+    if name not in kinds:
+        raise UserError(f"config.json: expected time_embedding.name to be one of {', '.join(kinds)}, got {name!r}")
+    return kinds[name](**settings)
 
 
 def _rote(body: MusicFlamingoModel) -> RoTE:
