@@ -15,10 +15,10 @@ LINKS := build/typecheck/music_flamingo
 SONGBOOK := recipes/songbook
 CONTROL_LOG := runs/songbook/control.log
 
-.PHONY: help setup demo test lint typecheck check bench clean links
+.PHONY: help setup demo test lint typecheck check bench bench-long clean links
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(INSTALLED)  ## install into .venv (about 90 s)
 
@@ -56,6 +56,9 @@ check: lint typecheck test  ## lint, typecheck and test: what continuous integra
 
 bench: $(INSTALLED)  ## speed and memory against what people use, results in benchmarks/results
 	$(BIN)/python -m benchmarks.speed
+
+bench-long: $(INSTALLED)  ## the same for ten minutes of audio, and with parts of sharing left out
+	$(BIN)/python -m benchmarks.speed --long
 
 clean:  ## remove build/ and caches; runs/ and .venv stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

@@ -1,10 +1,11 @@
 """Is every audio token paid for once? Each claim of speed or memory against what people use today, side by side.
 
-    python -m benchmarks.speed                    all
-    python -m benchmarks.speed rote rollouts      some; grpo_step_long is left out unless it is named
+    python -m benchmarks.speed                    all but the long ones
+    python -m benchmarks.speed --long             the long ones
+    python -m benchmarks.speed rote rollouts      some, which are only printed
 
-One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/<date>-cpu.json, a list
-of claims beside what they were measured on, and the same as Markdown.
+One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/DATE-cpu.json (for the
+long ones DATE-cpu-long.json), a list of claims beside what they were measured on, and the same as Markdown.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,44 +31,47 @@ SCRIPTS = [
     *("rote", "loss_memory", "packed_sft", "shared_questions"),
     *("rollouts", "grpo_update", "grpo_step", "flop_balance"),
 ]
+LONG_SCRIPTS = ["ablations", "cost_fit", "grpo_update_long", "grpo_step_long"]
 
 
 def main() -> None:
-    """Measure, then write what came out."""
+    """Measure, and write what came out of a whole list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ", ".join([*SCRIPTS, "grpo_step_long"])
-    parser.add_argument("scripts", nargs="*", default=SCRIPTS, help=f"some of: {names}")
-    scripts = parser.parse_args().scripts
+    parser.add_argument("scripts", nargs="*", help=f"some of: {', '.join([*SCRIPTS, *LONG_SCRIPTS])}")
+    parser.add_argument("--long", action="store_true", help=f"instead of the others: {', '.join(LONG_SCRIPTS)}")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
+    load = os.getloadavg()
     claims: list[Claim] = []
-    for script in tqdm(scripts, unit="script"):
+    for script in tqdm(arguments.scripts or (LONG_SCRIPTS if arguments.long else SCRIPTS), unit="script"):
         for claim in importlib.import_module(f"benchmarks.speed.{script}").claims():
             tqdm.write(_line(claim))
             claims.append(claim)
-    _write(claims)
+    if not arguments.scripts:
+        _write(claims, "cpu-long" if arguments.long else "cpu", load)
 
 
-def _write(claims: list[Claim]) -> None:
+def _write(claims: list[Claim], name: str, load: Sequence[float]) -> None:
     date = datetime.now(UTC).date().isoformat()
     about: dict[str, Any] = {
         "date": date,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "load": os.getloadavg(),
+        "load": {"before": load, "after": os.getloadavg()},
         "versions": {name: version(name) for name in ("torch", "transformers")},
         "command": f"python -m benchmarks.speed {' '.join(sys.argv[1:])}".strip(),
         "claims": [{**asdict(claim), "ratio": round(claim.ratio, 3), "holds": claim.holds} for claim in claims],
     }
-    (RESULTS / f"{date}-cpu.json").write_text(json.dumps(about, indent=1) + "\n")
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    (RESULTS / f"{date}-{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     head = [
         f"Speed on a CPU, {date}: {about['machine']}, {versions}.",
-        "Process-CPU seconds (for memory MiB, for balance the quantity itself), medians of paired runs.",
+        "Process-CPU seconds (for memory MiB, for balance and fit the quantity itself), medians of paired runs.",
         "",
         "| claim | setting | baseline | baseline | ours | ratio | must | holds |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    (RESULTS / f"{date}-cpu.md").write_text("\n".join([*head, *map(_line, claims)]) + "\n")
-    print(RESULTS / f"{date}-cpu.md")
+    (RESULTS / f"{date}-{name}.md").write_text("\n".join([*head, *map(_line, claims)]) + "\n")
+    print(RESULTS / f"{date}-{name}.md")
 
 
 def _line(claim: Claim) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from benchmarks.speed.gradients import gradients_of
 from benchmarks.speed.grpo_update import GROUP, loss
@@ -46,22 +47,27 @@ def reference() -> MusicFlamingo:
     return copy.deepcopy(model()).requires_grad_(False).eval()
 
 
-def copied_step(prompt: PackedBatch) -> None:
+def copied_step(prompt: PackedBatch, *, with_reference: bool = True) -> None:
     """A row for each completion, in each of the three passes."""
     branches = sample_greedily(model(), prompt, GROUP, LENGTH)
     with torch.no_grad():
-        before = completion_logprobs(reference(), prompt, branches)
-    after = completion_logprobs(model(), prompt, branches)
-    gradients_of(loss(after - 0.01 * (before - after).exp()))
+        before = completion_logprobs(reference(), prompt, branches) if with_reference else None
+    gradients_of(policy_loss(completion_logprobs(model(), prompt, branches), before))
 
 
-def shared_step(prompt: PackedBatch) -> None:
+def shared_step(prompt: PackedBatch, *, with_reference: bool = True) -> None:
     """One encoding, one prefill, one row."""
     sampling = SamplingParameters(LENGTH, temperature=0.0, num_generations=GROUP)
     with torch.no_grad():
         features = model().audio_features(prompt.audio)
         drawn = SharedEngine().sample(model(), prompt, model().project(features), sampling, NO_END)
         row = with_branches(prompt, torch.stack([completion.token_ids for completion in drawn]))
-        before = reference().target_logprobs(row, reference().project(features))[0].view(GROUP, -1)
-    after = model().target_logprobs(row, model().project(features))[0].view(GROUP, -1)
-    gradients_of(loss(after - 0.01 * (before - after).exp()))
+        before = None
+        if with_reference:
+            before = reference().target_logprobs(row, reference().project(features))[0].view(GROUP, -1)
+    gradients_of(policy_loss(model().target_logprobs(row, model().project(features))[0].view(GROUP, -1), before))
+
+
+def policy_loss(after: Tensor, before: Tensor | None) -> Tensor:
+    """Of log-probabilities (G, C) by the policy, held to those by the reference."""
+    return loss(after if before is None else after - 0.01 * (before - after).exp())

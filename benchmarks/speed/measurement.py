@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,23 @@ class Claim:
         return self.ratio >= self.must if self.our_quantity is None else self.our_quantity <= self.must
 
 
+Result = TypeVar("Result")
+
+
+def process_seconds(run: Callable[[], object]) -> float:
+    """CPU seconds that this process takes for it."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def paired_seconds(
-    baseline: Callable[[], object], ours: Callable[[], object], repeats: int = 5, *, warm_up: bool = True
+    baseline: Callable[[], Result],
+    ours: Callable[[], Result],
+    repeats: int = 5,
+    *,
+    warm_up: bool = True,
+    require_same: Callable[[Result, Result], object] | None = None,
 ) -> tuple[float, float]:
     """Median CPU seconds of each; they run by turns, so that a slower moment of the machine meets both.
 
@@ -60,15 +76,19 @@ def paired_seconds(
         baseline: what is used today.
         ours: what this project does instead.
         repeats: turns that count.
-        warm_up: run each once before, to fill caches; not needed where the results were compared before.
+        warm_up: run each once before, to fill caches.
+        require_same: stops unless the results of the first turn agree.
     """
     took: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + warm_up):
+        results = []
         for seconds, run in zip(took, (baseline, ours), strict=True):
             start = time.process_time()
-            run()
+            results.append(run())
             if turn >= warm_up:
                 seconds.append(time.process_time() - start)
+        if require_same is not None and turn == 0:
+            require_same(*results)
     return statistics.median(took[0]), statistics.median(took[1])
 
 
