@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from music_flamingo.errors import UserError
-from music_flamingo.invocation import parse_invocation
+from music_flamingo.invocation import Invocation, parse_invocation
 from music_flamingo.recipe import Override
 
 
@@ -33,8 +33,9 @@ def test_order_of_files_is_kept_wherever_overrides_stand() -> None:
 
 def test_flags_are_no_keys() -> None:
     invocation = parse_invocation(["--test", "--x", "1"])
-    assert (invocation.test, invocation.print_config) == (True, False)
+    assert (invocation.test, invocation.print_config, invocation.profile) == (True, False, False)
     assert invocation.overrides == (Override("x", "1"),)
+    assert parse_invocation(["--x", "1", "--profile"]) == Invocation((), invocation.overrides, profile=True)
 
 
 def test_a_repeated_call_leaves_out_the_checkpoint() -> None:

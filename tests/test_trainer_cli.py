@@ -113,6 +113,30 @@ def test_fit_can_test_what_it_trained(recipe: Path, capsys: pytest.CaptureFixtur
         run("validate", recipe, "--test")
 
 
+def test_a_profiled_fit_leaves_the_run_alone_and_trains_no_further(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("fit", recipe)
+    folder = recipe.parent / "runs" / "9_dummy"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    run("fit", recipe, "--profile", "--trainer.max_steps=1000")
+    said = capsys.readouterr().out
+    assert "backward" in said
+    assert "fit took" not in said
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    left = {str(path.relative_to(folder)) for path in after.keys() - before.keys()}
+    assert left == {f"profile/{name}" for name in ("trace.json", "operations.txt", "recipe.yaml")}
+
+
+def test_a_profile_goes_with_fit_alone(recipe: Path) -> None:
+    with pytest.raises(UserError, match="--profile goes with fit, not with test: leave it out"):
+        run("test", recipe, "--profile")
+    with pytest.raises(UserError, match="--profile ends before there is a model to test: leave out --test"):
+        run("fit", recipe, "--profile", "--test")
+
+
 def test_a_checkpoint_does_not_change_the_settings(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("fit", recipe)
     checkpoint = recipe.parent / "runs" / "9_dummy" / "checkpoints" / "last.ckpt"

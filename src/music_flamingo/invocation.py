@@ -8,17 +8,21 @@ from pathlib import Path
 from music_flamingo.errors import UserError
 from music_flamingo.recipe import Override
 
-FLAGS = ("--print_config", "--test")
+FLAGS = ("--print_config", "--test", "--profile")
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What followed the verb on the command line; `test` asks for a test right after the fit."""
+    """What followed the verb on the command line.
+
+    `test` asks for a test right after the fit, `profile` for where a step's time goes in its place.
+    """
 
     configs: tuple[Path, ...]
     overrides: tuple[Override, ...]
     print_config: bool = False
     test: bool = False
+    profile: bool = False
 
     def repeat(self) -> str:
         """The arguments as they can be typed again, without the checkpoint, which is this call's own."""

@@ -19,11 +19,13 @@ import time
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -34,14 +36,17 @@ from music_flamingo.recipe import Recipe, read_recipe
 from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_defaults import with_own_defaults
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
-from music_flamingo.recipe_tree import CLASS_KEYS, Key, show_key, walk
+from music_flamingo.recipe_tree import CLASS_KEYS, Key, merge, show_key, walk
+from music_flamingo.step_parts import ProfileFinished
 
 Built = TypeVar("Built")
 DESCRIPTION = """{summary}
 
 Recipes are given with --config (several are laid over one another in order) and single settings with
 --key value, for example --trainer.max_steps 5 or --model.optimizer.lr 1e-4. The blocks `run` and `vars`
-hold values for ${{...}} references. `fit --test` tests the model as soon as it is trained.
+hold values for ${{...}} references. `fit --test` tests the model as soon as it is trained. `fit --profile`
+shows where a step's time goes: it trains three steps, measures five, records two and ends there, with a table
+of their parts and a trace, in the folder `profile` of the run's. It makes no checkpoint and no export.
 """
 NO_LAST_CHECKPOINT = r".*there is no last checkpoint available"
 MIB = 1024 * 1024
@@ -95,9 +100,13 @@ class RecipeCLI(LightningCLI):
             UserError: settings that each have the right type but do not go together, or name nothing known.
         """
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer: Any = super().instantiate_trainer(**kwargs)  # Lightning does not declare `callbacks`
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"{self.recipe.origin(('trainer',))}: trainer: {error}") from error
+        if self.invocation.profile:
+            # An epoch may end among the profiled steps.
+            trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, Checkpoint)]
+        return cast(Trainer, trainer)
 
     def before_fit(self) -> None:
         """Keep the recipe as written beside what it is about to make; the record of an earlier fit goes."""
@@ -187,13 +196,15 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
         show_help(verb, arguments)
         return
     invocation = parse_invocation(arguments)
-    if invocation.test and verb != "fit":
-        raise UserError(f"--test goes with fit, not with {verb}: leave it out")
+    _refuse_misplaced_flags(verb, invocation)
     recipe = read_recipe(invocation.configs, invocation.overrides)
     check_recipe(recipe, verb, allowed)
+    recipe = for_profiling(recipe) if invocation.profile else recipe
     set_warnings(verb)
     try:
         RecipeCLI(verb, recipe, invocation)
+    except ProfileFinished:
+        return
     except _Complaint as complaint:
         raise complaint.error from complaint
     except ArgumentError as error:
@@ -204,6 +215,19 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
         if not re.match(NO_LAST_CHECKPOINT, str(warning)):
             raise
         raise UserError(f"--ckpt_path last: this run has no checkpoint yet: fit it before `{verb}`") from warning
+
+
+def for_profiling(recipe: Recipe) -> Recipe:
+    """The recipe of a run that measures some training steps, in a folder of its own inside the run's."""
+    trainer = {
+        "default_root_dir": f"{recipe.merged['trainer']['default_root_dir']}/profile",
+        "limit_val_batches": 0,
+        "profiler": {
+            "class_path": "music_flamingo.callbacks.StepProfiler",
+            "init_args": {"folder": "${trainer.default_root_dir}"},
+        },
+    }
+    return replace(recipe, merged=merge(recipe.merged, {"trainer": trainer}))
 
 
 def show_help(verb: str, arguments: Sequence[str]) -> None:
@@ -249,6 +273,14 @@ def write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def _refuse_misplaced_flags(verb: str, invocation: Invocation) -> None:
+    for flag, given in (("--test", invocation.test), ("--profile", invocation.profile)):
+        if given and verb != "fit":
+            raise UserError(f"{flag} goes with fit, not with {verb}: leave it out")
+    if invocation.test and invocation.profile:
+        raise UserError("--profile ends before there is a model to test: leave out --test")
 
 
 def _explain(message: str, recipe: Recipe) -> str:

@@ -23,6 +23,7 @@ from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.last_layer import read_selected_rows
 from music_flamingo.models.recompute import recompute_feed_forward
 from music_flamingo.models.time_embedding import TimeEmbedding, record_time_embedding, recorded_time_embedding
+from music_flamingo.step_parts import part
 
 
 class MusicFlamingo(nn.Module):
@@ -82,14 +83,18 @@ class MusicFlamingo(nn.Module):
     def audio_features(self, windows: AudioWindows) -> Tensor:
         """(A, D) encoder outputs of the windows' real frames with time embedding, before the projector."""
         body = self.network.model
-        hidden = self.time_embedding.embed(self.encode_windows(body.audio_tower, windows), windows.indices, body)
+        with part("audio encoder"):
+            hidden = self.encode_windows(body.audio_tower, windows)
+        with part("time embedding"):
+            hidden = self.time_embedding.embed(hidden, windows.indices, body)
         real = torch.arange(hidden.shape[1], device=hidden.device) < audio_token_lengths(windows.lengths)[:, None]
         self.windows_encoded += len(windows)
         return hidden[real]
 
     def project(self, features: Tensor) -> Tensor:
         """(A, D) encoder outputs -> (A, D') audio embeddings of the language model's width."""
-        return cast(Tensor, self.network.model.multi_modal_projector(features))
+        with part("projector"):
+            return cast(Tensor, self.network.model.multi_modal_projector(features))
 
     def encode_audio(self, windows: AudioWindows) -> Tensor:
         """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
@@ -128,14 +133,15 @@ class MusicFlamingo(nn.Module):
     ) -> Tensor:
         """(N, D') hidden states of tokens with these embeddings (N, D') and positions (N,), or (R, D') of `rows`."""
         select = rows is not None and self._selects_rows
-        output = self.network.model.language_model(
-            inputs_embeds=embeddings[None],
-            attention_mask=None,
-            position_ids=positions[None],
-            use_cache=False,
-            attend=attend,
-            **({"rows": rows} if select else {}),
-        )
+        with part("language model"):
+            output = self.network.model.language_model(
+                inputs_embeds=embeddings[None],
+                attention_mask=None,
+                position_ids=positions[None],
+                use_cache=False,
+                attend=attend,
+                **({"rows": rows} if select else {}),
+            )
         hidden = cast(Tensor, output.last_hidden_state[0])
         return hidden if rows is None or select else hidden[rows]
 
@@ -149,7 +155,8 @@ class MusicFlamingo(nn.Module):
         # A prompt's last token predicts the first one of each of its completions.
         rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
         hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]
-        return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
+        with part("head and loss"):
+            return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
 
 
 def require_model_directory(directory: Path) -> None:

@@ -10,6 +10,7 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.rollout.branch_attention import BranchAttention, RecordingAttention
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
+from music_flamingo.step_parts import part
 
 KEEP_ABOVE = 0.8
 """Share of prompts that must still decode; below it the finished ones leave, which copies the others' keys."""
@@ -33,10 +34,25 @@ class SharedEngine:
         ends = [batch.tree.slice_of(prompt).stop - 1 for prompt in prompts]
         last = torch.tensor(ends, device=batch.input_ids.device)
         prefill = RecordingAttention(model.row_attention(batch, last))
-        hidden = model.hidden_states(batch, audio, prefill, rows=last)
+        with part("prefill"):
+            hidden = model.hidden_states(batch, audio, prefill, rows=last)
         hidden = hidden.repeat_interleave(sampling.num_generations, 0)
         cache = BranchAttention(prefill, batch.tree, prompts, sampling)
         drawn = _Drawn(len(prompts), sampling, end_of_turn, hidden.device)
+        self._decode(model, hidden, cache, drawn, sampling, generator)
+        return drawn.completions(prompts)
+
+    @part("decode")
+    def _decode(
+        self,
+        model: MusicFlamingo,
+        hidden: Tensor,
+        cache: BranchAttention,
+        drawn: "_Drawn",
+        sampling: SamplingParameters,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Draw tokens until all completions have ended; `hidden` (B G, D') predicts their first ones."""
         for step in range(sampling.max_new_tokens):
             tokens, logprobs, entropies = draw(hidden @ model.head_weight.T, sampling.temperature, generator)
             drawn.add(tokens, logprobs, entropies)
@@ -49,7 +65,6 @@ class SharedEngine:
                 drawn.keep(kept)
             cache.step = step
             hidden = model.continue_from(model.embed_tokens(tokens), cache.next_positions + step, cache)
-        return drawn.completions(prompts)
 
 
 class _Drawn:

@@ -31,6 +31,7 @@ from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import on_other_songs, with_completions
 from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
 from music_flamingo.stages.optimization import OptimizerCallable
+from music_flamingo.step_parts import part
 
 ZERO_SPREAD = 1e-6
 """Standard deviation below which all rewards of a group count as equal."""
@@ -146,9 +147,10 @@ class GRPOModule(AnsweringModule):
 
     def _rollout(self, batch: PackedBatch, features: Tensor | None) -> list[Completion]:
         """B G completions, a prompt's G next to each other."""
-        with torch.no_grad():
+        with torch.no_grad(), part("rollout"):
             return self.sample(batch, self.sampling, self._embeddings(batch, features))
 
+    @part("rewards")
     def _rewards(self, batch: PackedBatch, completions: Sequence[Completion]) -> dict[str, Tensor]:
         """(B, G) of each reward, NaN where it abstains."""
         scores: dict[str, list[float]] = {weighted.reward.name: [] for weighted in self.rewards}
@@ -180,11 +182,12 @@ class GRPOModule(AnsweringModule):
         if not self._reference:
             return None
         reference = self._reference[0].to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), part("reference"):
             # A frozen encoder is the reference's too.
             audio = None if rollout.features is None else reference.project(rollout.features)
             return reference.target_logprobs(rollout.row, audio, temperature=self.sampling.temperature or 1.0)[0]
 
+    @part("update")
     def _update(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool) -> None:
         """One optimizer step on the rollout."""
         logprobs, entropy = self.model.target_logprobs(
@@ -242,6 +245,7 @@ class GRPOModule(AnsweringModule):
             if name != "reward":
                 self.log(f"train/{name}", scored.mean(), batch_size=1)
 
+    @part("listening gap")
     def _log_listening_gap(self, batch: PackedBatch, total: Tensor) -> None:
         """Mean reward on each question's own song minus that on another song."""
         other = on_other_songs(batch, self.model.audio_token_id)

@@ -23,6 +23,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
+from music_flamingo.step_parts import part
 
 
 class TaggingHead(nn.Module):
@@ -96,8 +97,9 @@ class TaggingModule(LightningModule):
             known = labels != IGNORE_INDEX
             if not known.any():
                 continue
-            logits = head(songs, real)[known]
-            losses.append(cross_entropy(logits, labels[known]))
+            with part("head and loss"):
+                logits = head(songs, real)[known]
+                losses.append(cross_entropy(logits, labels[known]))
             if split == "val" or is_logged_step(self.trainer):
                 hits = (logits.argmax(-1) == labels[known]).float().mean()
                 self.log(f"{split}/accuracy/{tag}", hits, batch_size=int(known.sum()), sync_dist=True)
