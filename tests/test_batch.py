@@ -16,15 +16,23 @@ def test_positions_restart_at_roots_and_go_on_in_branches() -> None:
     assert tree.position_ids().tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 0, 1]
     assert tree.path(3) == [0, 2, 3]
     assert tree.row_positions(3) == [0, 1, 2, 5, 6, 7]
+    assert tree.path_lengths == (3, 5, 5, 6, 2)
 
 
 @pytest.mark.parametrize(
     ("lengths", "parents", "message"),
     [
-        ((2, 0), (-1, 0), "segment 1 is empty"),
-        ((2, 2), (-1, 1), "does not stand before it"),
-        ((2, 2, 2), (-1, -1, 0), "stands apart from its root"),
-        ((2,), (-1, 0), "1 segment lengths, but 2 parents"),
+        ((2, 0), (-1, 0), "segment 1 has 0 tokens: give it at least one, or leave it out"),
+        ((2, 2, -3), (-1, 0, 0), "segment 2 has -3 tokens: give it at least one, or leave it out"),
+        ((2, 2), (-1, 1), "segment 1 names parent 1, which does not stand before it: put parents before"),
+        ((2, 2, 2), (-1, 2, 0), "segment 1 names parent 2, which does not stand before it: put parents before"),
+        ((2, 2, 2), (-1, 2, 1), "segment 1 names parent 2, which does not stand before it: put parents before"),
+        ((2, 2, 2), (2, 0, 1), "segment 0 names parent 2, which does not stand before it: put parents before"),
+        ((2, 2), (-1, 7), "segment 1 names parent 7, which does not stand before it"),
+        ((2, 2), (-1, -2), "segment 1 names parent -2, .* give a root the parent -1"),
+        ((2, 2, 2), (-1, -1, 0), "segment 2 stands apart from its root, segment 0: put all segments of a root behind"),
+        ((2,), (-1, 0), "1 segment lengths, but 2 parents: give each segment a length and a parent"),
+        ((2, 2), (-1,), "2 segment lengths, but 1 parents: give each segment a length and a parent"),
     ],
 )
 def test_a_layout_that_is_no_forest_is_refused(

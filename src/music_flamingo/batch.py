@@ -46,14 +46,23 @@ class PrefixTree:
 
     def __post_init__(self) -> None:
         if len(self.lengths) != len(self.parents):
-            raise ValueError(f"{len(self.lengths)} segment lengths, but {len(self.parents)} parents")
+            raise ValueError(
+                f"{len(self.lengths)} segment lengths, but {len(self.parents)} parents: "
+                "give each segment a length and a parent, -1 for a root"
+            )
         for segment, (length, parent) in enumerate(zip(self.lengths, self.parents, strict=True)):
             if length < 1:
-                raise ValueError(f"segment {segment} is empty")
+                raise ValueError(f"segment {segment} has {length} tokens: give it at least one, or leave it out")
             if not -1 <= parent < segment:
-                raise ValueError(f"segment {segment} names parent {parent}, which does not stand before it")
+                raise ValueError(
+                    f"segment {segment} names parent {parent}, which does not stand before it: "
+                    "put parents before their children, and give a root the parent -1"
+                )
             if parent >= 0 and self.root_of(parent) != self.root_of(segment - 1):
-                raise ValueError(f"segment {segment} stands apart from its root, segment {self.root_of(parent)}")
+                raise ValueError(
+                    f"segment {segment} stands apart from its root, segment {self.root_of(parent)}: "
+                    "put all segments of a root behind it, before the next root"
+                )
 
     @property
     def num_tokens(self) -> int:
@@ -63,6 +72,14 @@ class PrefixTree:
     def starts(self) -> tuple[int, ...]:
         """Row position of each segment's first token."""
         return tuple(accumulate(self.lengths[:-1], initial=0))
+
+    @cached_property
+    def path_lengths(self) -> tuple[int, ...]:
+        """Tokens from the first one of each segment's root to the segment's last."""
+        ends: list[int] = []
+        for length, parent in zip(self.lengths, self.parents, strict=True):
+            ends.append(length + (ends[parent] if parent >= 0 else 0))
+        return tuple(ends)
 
     def root_of(self, segment: int) -> int:
         return self.path(segment)[0]
@@ -93,11 +110,9 @@ class PrefixTree:
 
     def position_ids(self) -> Tensor:
         """(N,) int64: 0 at a root's first token; a child goes on where its parent ended."""
-        first = [0] * len(self.lengths)
-        for segment, parent in enumerate(self.parents):
-            if parent >= 0:
-                first[segment] = first[parent] + self.lengths[parent]
-        return torch.cat([torch.arange(f, f + n) for f, n in zip(first, self.lengths, strict=True)])
+        return torch.cat(
+            [torch.arange(end - length, end) for end, length in zip(self.path_lengths, self.lengths, strict=True)]
+        )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@
 Source: Music Flamingo (arXiv:2511.10289), section 3; transformers 5.23, `MusicFlamingoForConditionalGeneration`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
 from music_flamingo.models.audio_encoder import encode_windows
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.last_layer import read_selected_rows
+from music_flamingo.models.position_limit import require_positions
 from music_flamingo.models.recompute import recompute_feed_forward
 from music_flamingo.models.time_embedding import TimeEmbedding, record_time_embedding, recorded_time_embedding
 from music_flamingo.step_parts import part
@@ -80,6 +82,12 @@ class MusicFlamingo(nn.Module):
     def audio_token_id(self) -> int:
         return int(self.network.config.audio_token_id)
 
+    def require_positions(self, batch: PackedBatch, segments: Iterable[int], new_tokens: int = 0) -> None:
+        """Refuse a row that is too long for the language model; see `position_limit.require_positions`."""
+        # The field of the same name in `config` itself is RoTE's longest time, 1200 seconds.
+        language_model: Any = self.network.config.text_config
+        require_positions(batch, language_model.max_position_embeddings, segments, new_tokens)
+
     def audio_features(self, windows: AudioWindows) -> Tensor:
         """(A, D) encoder outputs of the windows' real frames with time embedding, before the projector."""
         body = self.network.model
@@ -114,7 +122,11 @@ class MusicFlamingo(nn.Module):
             audio: (A, D') embeddings of its audio, encoded here when None.
             attend: attention to use in place of the row's own.
             rows: (R,) the tokens to read, in increasing order; all when None.
+
+        Raises:
+            UserError: a segment ends beyond the language model's positions.
         """
+        self.require_positions(batch, range(len(batch.tree.lengths)))
         if audio is None and batch.audio is not None:
             audio = self.encode_audio(batch.audio)
         embeddings = self.network.get_input_embeddings()(batch.input_ids)

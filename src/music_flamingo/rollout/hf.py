@@ -34,6 +34,7 @@ class HFEngine:
 
         `audio` is not used, each copy is encoded anew, and `generator` is torch's default.
         """
+        model.require_positions(batch, batch.prompts(), sampling.max_new_tokens)
         roots = batch.tree.roots()
         completions = []
         with _plain_attention(model):

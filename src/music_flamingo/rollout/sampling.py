@@ -71,6 +71,9 @@ class RolloutEngine(Protocol):
             sampling: how to draw.
             end_of_turn: token id that ends a completion.
             generator: source of randomness, torch's default when None.
+
+        Raises:
+            UserError: a prompt with `max_new_tokens` more is longer than the language model's positions.
         """
         ...
 

@@ -31,6 +31,7 @@ class SharedEngine:
     ) -> list[Completion]:
         """See `RolloutEngine.sample`."""
         prompts = batch.prompts()
+        model.require_positions(batch, prompts, sampling.max_new_tokens)
         ends = [batch.tree.slice_of(prompt).stop - 1 for prompt in prompts]
         last = torch.tensor(ends, device=batch.input_ids.device)
         prefill = RecordingAttention(model.row_attention(batch, last))
