@@ -61,7 +61,7 @@ bench-long: $(INSTALLED)  ## the same for ten minutes of audio, and with parts o
 	$(BIN)/python -m benchmarks.speed --long
 
 clean:  ## remove build/ and caches; runs/ and .venv stay
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The package under its import name, for tools that read files instead of importing them. Made afresh each time,
