@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.varlen_attention import Stretches, VarlenKernel
+from music_flamingo.kernels.varlen_attention import QueryKeyValue, Stretches, VarlenKernel
 
 
 def masked_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float) -> Tensor:
@@ -25,24 +25,16 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree
 class DefinitionVarlen(VarlenKernel):
     """What the CUDA kernels compute, stretch by stretch, their backward by autograd through the given log-sum-exp."""
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, stretches: Stretches, scaling: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: QueryKeyValue, stretches: Stretches, scaling: float) -> tuple[Tensor, Tensor]:
         outputs, lses = [], []
-        for scores, values in self._stretches(query, key, value, stretches, scaling):
+        for scores, values in self._stretches(*inputs, stretches, scaling):
             outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), values))
             lses.append(scores.logsumexp(-1).float())
         return torch.cat(outputs), torch.cat(lses, 1)
 
     def backward(
-        self,
-        gradient: Tensor,
-        inputs: tuple[Tensor, Tensor, Tensor],
-        output: Tensor,
-        lse: Tensor,
-        stretches: Stretches,
-        scaling: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, gradient: Tensor, inputs: QueryKeyValue, output: Tensor, lse: Tensor, stretches: Stretches, scaling: float
+    ) -> QueryKeyValue:
         # d scores = p (dp - gradient . output), with the probabilities of the given log-sum-exp
         inputs = tuple(each.detach().requires_grad_() for each in inputs)  # type: ignore[assignment]
         total, at = 0.0, 0

@@ -40,25 +40,20 @@ class Stretches:
     is_causal: bool
 
 
+QueryKeyValue = tuple[Tensor, Tensor, Tensor]
+
+
 class VarlenKernel(ABC):
     """Flash attention of stretches: query (T, H, D), key and value (K, H', D), log-sum-exp (H, T)."""
 
     @abstractmethod
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, stretches: Stretches, scaling: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: QueryKeyValue, stretches: Stretches, scaling: float) -> tuple[Tensor, Tensor]:
         """Output (T, H, D) and log-sum-exp (H, T) float32."""
 
     @abstractmethod
     def backward(
-        self,
-        gradient: Tensor,
-        inputs: tuple[Tensor, Tensor, Tensor],
-        output: Tensor,
-        lse: Tensor,
-        stretches: Stretches,
-        scaling: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, gradient: Tensor, inputs: QueryKeyValue, output: Tensor, lse: Tensor, stretches: Stretches, scaling: float
+    ) -> QueryKeyValue:
         """Gradients of query, key and value."""
 
 
@@ -71,27 +66,19 @@ class TorchVarlen(VarlenKernel):
         self._forward = torch.ops.torch_attn._varlen_attn
         self._backward = torch.ops.torch_attn._varlen_attn_backward
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, stretches: Stretches, scaling: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: QueryKeyValue, stretches: Stretches, scaling: float) -> tuple[Tensor, Tensor]:
         """See `VarlenKernel`."""
         output, lse, _ = self._forward(
-            *(query, key, value, stretches.ends, stretches.seen_ends, stretches.longest, stretches.longest_seen),
+            *(*inputs, stretches.ends, stretches.seen_ends, stretches.longest, stretches.longest_seen),
             is_causal=stretches.is_causal,
             scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+            enable_gqa=True,
         )
         return output, lse
 
     def backward(
-        self,
-        gradient: Tensor,
-        inputs: tuple[Tensor, Tensor, Tensor],
-        output: Tensor,
-        lse: Tensor,
-        stretches: Stretches,
-        scaling: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, gradient: Tensor, inputs: QueryKeyValue, output: Tensor, lse: Tensor, stretches: Stretches, scaling: float
+    ) -> QueryKeyValue:
         """See `VarlenKernel`."""
         no_dropout = torch.zeros(2, dtype=torch.uint64, device=gradient.device)
         to_query, to_key, to_value = self._backward(
@@ -110,12 +97,10 @@ class FlashAttnVarlen(VarlenKernel):
 
         self._package = flash_attn_interface
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, stretches: Stretches, scaling: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: QueryKeyValue, stretches: Stretches, scaling: float) -> tuple[Tensor, Tensor]:
         """See `VarlenKernel`."""
         output, lse, *_ = self._package._flash_attn_varlen_forward(
-            *(query, key, value, stretches.ends, stretches.seen_ends, stretches.longest, stretches.longest_seen),
+            *(*inputs, stretches.ends, stretches.seen_ends, stretches.longest, stretches.longest_seen),
             dropout_p=0.0,
             softmax_scale=scaling,
             causal=stretches.is_causal,
@@ -123,14 +108,8 @@ class FlashAttnVarlen(VarlenKernel):
         return output, lse
 
     def backward(
-        self,
-        gradient: Tensor,
-        inputs: tuple[Tensor, Tensor, Tensor],
-        output: Tensor,
-        lse: Tensor,
-        stretches: Stretches,
-        scaling: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, gradient: Tensor, inputs: QueryKeyValue, output: Tensor, lse: Tensor, stretches: Stretches, scaling: float
+    ) -> QueryKeyValue:
         """See `VarlenKernel`."""
         to_query, to_key, to_value = (torch.empty_like(each) for each in inputs)
         self._package._flash_attn_varlen_backward(
@@ -178,7 +157,7 @@ class _VarlenLayout(FlashLayout):
         lse = torch.full(query.shape[:2], -torch.inf, dtype=torch.float32, device=query.device)
         for stretches in self.stretches:
             tokens, seen = stretches.tokens, stretches.seen
-            part, part_lse = self.kernel.forward(query[tokens], key[seen], value[seen], stretches, scaling)
+            part, part_lse = self.kernel.forward((query[tokens], key[seen], value[seen]), stretches, scaling)
             before, now = lse[tokens], part_lse.T
             merged = torch.logaddexp(before, now)
             before_share, share = (torch.exp(z - merged)[..., None] for z in (before, now))
