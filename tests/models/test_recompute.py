@@ -38,6 +38,17 @@ def test_only_rows_above_the_limit_keep_less_and_gradients_are_the_same() -> Non
             torch.testing.assert_close(ours[name], gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_transformers_own_gradient_checkpointing_keeps_less_still_and_gives_the_same_gradients() -> None:
+    model = MusicFlamingo(str(model_directory())).train()
+    expected, all_bytes = gradients_and_bytes_kept(model)
+    model.network.model.language_model.activation_checkpointing_enable()
+    ours, fewer_bytes = gradients_and_bytes_kept(model)
+    assert fewer_bytes < 0.6 * all_bytes
+    assert ours.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-5, atol=1e-6)
+
+
 def test_nothing_is_renamed() -> None:
     names = set(MusicFlamingo(str(model_directory())).state_dict())
     assert set(MusicFlamingo(str(model_directory()), recompute_above=0).state_dict()) == names
