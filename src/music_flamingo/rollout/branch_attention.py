@@ -1,7 +1,8 @@
 """Attention while completions are decoded: a song's keys serve all its questions, a prompt's all its completions.
 
 A new token reads three stretches of keys: the song's (the root of its tree), its question's (the rest of its prompt),
-and those of its own completion so far. Only the last are stored per completion.
+and those of its own completion so far. Only the last are stored per completion. Where every song has one question, both
+are one stretch.
 """
 
 import torch
@@ -47,12 +48,16 @@ class BranchAttention:
         device = prefill.keys[0].device
         row = torch.arange(tree.num_tokens, device=device)
         self.num_generations = sampling.num_generations
-        self.songs = _SongGrid(torch.tensor([tree.root_of(prompt) for prompt in prompts], device=device))
-        song, in_song = padded([row[tree.slice_of(root)] for root in self.songs.songs.tolist()])
         paths = [row[tree.row_positions(prompt)] for prompt in prompts]
-        question, in_question = padded(
-            [path[tree.lengths[tree.root_of(prompt)] :] for prompt, path in zip(prompts, paths, strict=True)]
-        )
+        roots = [tree.root_of(prompt) for prompt in prompts]
+        self.songs = _SongGrid(torch.tensor(roots, device=device))
+        if len(self.songs.songs) == len(prompts):
+            shared, rests = paths, [path[:0] for path in paths]
+        else:
+            shared = [row[tree.slice_of(root)] for root in self.songs.songs.tolist()]
+            rests = [path[tree.lengths[root] :] for path, root in zip(paths, roots, strict=True)]
+        song, in_song = padded(shared)
+        question, in_question = padded(rests)
         self.hidden = ~torch.cat([in_song[self.songs.line], in_question], 1)  # (B, r + q)
         self.first_hidden = _first_hidden(self.hidden)
         self.song_keys = [key[:, song] for key in prefill.keys]  # (H', s, r, D)
