@@ -4,8 +4,9 @@
     python -m benchmarks.speed --long             the long ones
     python -m benchmarks.speed rote rollouts      some, which are only printed
 
-One thread, process-CPU seconds, medians of one to five runs by turns. Writes benchmarks/results/DATE-cpu.json (for the
-long ones DATE-cpu-long.json), a list of claims beside what they were measured on, and the same as Markdown.
+One thread, process-CPU seconds, medians of runs by turns, each script in a process of its own. All of them, and the
+long ones, write benchmarks/results/DATE-cpu.json and DATE-cpu-long.json, a list of claims beside what they were
+measured on, and the same as Markdown.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.speed.measurement import Claim
+from benchmarks.speed.measurement import Claim, printed_in_own_process
 
 RESULTS = Path(__file__).parents[1] / "results"
 SCRIPTS = [
@@ -39,16 +40,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", help=f"some of: {', '.join([*SCRIPTS, *LONG_SCRIPTS])}")
     parser.add_argument("--long", action="store_true", help=f"instead of the others: {', '.join(LONG_SCRIPTS)}")
+    parser.add_argument("--json", action="store_true", help="print claims as JSON")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.scripts:
+        torch.set_num_threads(1)
+        for script in arguments.scripts:
+            for claim in importlib.import_module(f"benchmarks.speed.{script}").claims():
+                print(json.dumps(asdict(claim)) if arguments.json else _line(claim), flush=True)
+        return
     load = os.getloadavg()
     claims: list[Claim] = []
-    for script in tqdm(arguments.scripts or (LONG_SCRIPTS if arguments.long else SCRIPTS), unit="script"):
-        for claim in importlib.import_module(f"benchmarks.speed.{script}").claims():
-            tqdm.write(_line(claim))
-            claims.append(claim)
-    if not arguments.scripts:
-        _write(claims, "cpu-long" if arguments.long else "cpu", load)
+    for script in tqdm(LONG_SCRIPTS if arguments.long else SCRIPTS, unit="script"):
+        for line in printed_in_own_process("benchmarks.speed", "--json", script):
+            claims.append(Claim(**json.loads(line)))
+            tqdm.write(_line(claims[-1]))
+    _write(claims, "cpu-long" if arguments.long else "cpu", load)
 
 
 def _write(claims: list[Claim], name: str, load: Sequence[float]) -> None:

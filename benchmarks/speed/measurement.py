@@ -109,7 +109,12 @@ def _peak_mib() -> float:
 
 
 def in_own_process(module: str, *arguments: str) -> dict[str, float]:
-    """What `python -m module arguments` prints as JSON."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    """What `python -m module arguments` prints last, as JSON."""
+    measured: dict[str, float] = json.loads(printed_in_own_process(module, *arguments)[-1])
     return measured
+
+
+def printed_in_own_process(module: str, *arguments: str) -> list[str]:
+    """Lines that `python -m module arguments` prints."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()

@@ -27,7 +27,7 @@ def claims() -> Iterator[Claim]:
     def baseline() -> object:
         return apply_rotary_time_emb(hidden, *tables(seconds, seq_len=NUM_FRAMES))
 
-    took = paired_seconds(baseline, lambda: rotate(hidden, windows, rote, in_place=True), repeats=5)
+    took = paired_seconds(baseline, lambda: rotate(hidden, windows, rote, in_place=True), repeats=15)
     setting = f"{NUM_WINDOWS} windows x {NUM_FRAMES} x {WIDTH}, error {_largest_error(rote, windows):.1e}"
     yield Claim("RoTE", setting, "transformers: float32 tables, float64 rotation", *took, 10)
 
