@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from lhotse.cut import Cut
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from music_flamingo.batch import AudioWindows
 from music_flamingo.corpora.song_audio import load_waveform
 from music_flamingo.errors import UserError
+from music_flamingo.kept_tensors import kept_tensors
 from music_flamingo.models.audio_frontend import AudioFrontend
 
 
@@ -47,9 +46,12 @@ class FeatureStore:
         if self.folder is None:
             return self._compute(cut)
         path = self.folder / f"{hashlib.sha256(f'{cut.id} {cut.duration}'.encode()).hexdigest()[:24]}.safetensors"
-        if not path.is_file():
-            self._store(path, self._compute(cut))
-        stored = load_file(path)
+
+        def compute() -> dict[str, Tensor]:
+            windows = self._compute(cut)
+            return {"features": windows.features.half(), "lengths": windows.lengths}
+
+        stored = kept_tensors(path, compute)
         features = stored["features"].float()
         return AudioWindows(features, stored["lengths"], torch.arange(len(features)))
 
@@ -71,13 +73,6 @@ class FeatureStore:
 
     def _compute(self, cut: Cut) -> AudioWindows:
         return self.frontend(load_waveform(cut, self.frontend.sampling_rate))
-
-    @staticmethod
-    def _store(path: Path, windows: AudioWindows) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"features": windows.features.half(), "lengths": windows.lengths}, partial)
-        partial.replace(path)
 
 
 def _settings_hash(frontend: AudioFrontend) -> str:

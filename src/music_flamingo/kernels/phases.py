@@ -5,8 +5,9 @@ just as the angle does, and no digit that counts is lost. Float32 keeps 24 bits 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,3 +35,17 @@ def radians(phases: Tensor) -> Tensor:
     """Int64 phases as float32 angles between -pi and pi."""
     kept: Tensor = (phases >> (PHASE_BITS - KEPT_BITS)).float()
     return kept.mul_(2 * math.pi / 2**KEPT_BITS)
+
+
+class Rotation(torch.autograd.Function):
+    """Its backward is the rotation the other way round, so nothing but the angles' origin is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, turned: Callable[[Tensor, float], Tensor]) -> Tensor:
+        """Apply `turned`, which gives a rotated copy and takes the direction, 1 or -1."""
+        ctx.turned = turned
+        return turned(tensor, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.turned(gradient, -1.0), None

@@ -8,13 +8,12 @@ flash-attn's and torch's varlen attention take it.
 Source: RoFormer (arXiv:2104.09864), section 3.2; transformers' `apply_rotary_pos_emb`, for the order of channels.
 """
 
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-from music_flamingo.kernels.phases import TURN, frequencies, phase_steps, radians
+from music_flamingo.kernels.phases import TURN, Rotation, frequencies, phase_steps, radians
 from music_flamingo.kernels.triton_device import HAS_TRITON, runs_triton
 
 if HAS_TRITON:
@@ -44,28 +43,13 @@ def rotate_heads(heads: Tensor, positions: Tensor, theta: float) -> Tensor:
         raise ValueError(f"rotate_heads: expected integer positions, got {positions.dtype}")
     if positions.device != heads.device:
         raise ValueError(f"rotate_heads: heads are on {heads.device}, positions are on {positions.device}")
-    rotated: Tensor = _Rotation.apply(heads, positions, theta)  # type: ignore[no-untyped-call]
+    turned = partial(_turned, positions, _steps(theta, heads.shape[2], heads.device))
+    rotated: Tensor = Rotation.apply(heads, turned)  # type: ignore[no-untyped-call]
     return rotated
 
 
-class _Rotation(torch.autograd.Function):
-    """Its backward is the rotation the other way round, so nothing but the positions is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, heads: Tensor, positions: Tensor, theta: float) -> Tensor:
-        ctx.save_for_backward(positions)
-        ctx.theta = theta
-        return _turned(heads, positions, theta, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (positions,) = ctx.saved_tensors
-        return _turned(gradient, positions, ctx.theta, -1.0), None, None
-
-
-def _turned(heads: Tensor, positions: Tensor, theta: float, direction: float) -> Tensor:
+def _turned(positions: Tensor, steps: Tensor, heads: Tensor, direction: float) -> Tensor:
     """A rotated copy of (H, N, D)."""
-    steps = _steps(theta, heads.shape[2], heads.device)
     if runs_triton(heads):
         return turn_heads(heads, positions, steps, direction)
     angles = radians(positions.long()[:, None] * steps) * direction  # (N, D / 2)

@@ -16,12 +16,11 @@ Source: transformers' MusicFlamingoRotaryEmbedding, for the angles; Music Flamin
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from music_flamingo.kernels.phases import TURN, frequencies, phase_steps, radians
+from music_flamingo.kernels.phases import TURN, Rotation, frequencies, phase_steps, radians
 from music_flamingo.kernels.triton_device import HAS_TRITON, runs_triton
 
 if HAS_TRITON:
@@ -94,23 +93,10 @@ def rotate(hidden: Tensor, windows: Tensor, rote: RoTE, *, in_place: bool = Fals
         if hidden.requires_grad:
             raise ValueError("rotate: in_place overwrites what the backward of `hidden` may need")
         return _turn(hidden, windows, rote, 1.0)
-    rotated: Tensor = _Rotation.apply(hidden, windows, rote)  # type: ignore[no-untyped-call]
+    rotated: Tensor = Rotation.apply(  # type: ignore[no-untyped-call]
+        hidden, lambda tensor, direction: _turn(tensor.clone(), windows, rote, direction)
+    )
     return rotated
-
-
-class _Rotation(torch.autograd.Function):
-    """Its backward is the rotation the other way round, so nothing but the windows' places is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, windows: Tensor, rote: RoTE) -> Tensor:
-        ctx.save_for_backward(windows)
-        ctx.rote = rote
-        return _turn(hidden.clone(), windows, rote, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (windows,) = ctx.saved_tensors
-        return _turn(gradient.clone(), windows, ctx.rote, -1.0), None, None
 
 
 def _turn(hidden: Tensor, windows: Tensor, rote: RoTE, direction: float) -> Tensor:

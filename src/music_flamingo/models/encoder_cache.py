@@ -10,18 +10,17 @@ model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained:
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import AudioFlamingo3Encoder
 
 from music_flamingo.batch import AudioWindows, audio_token_lengths
 from music_flamingo.errors import UserError
+from music_flamingo.kept_tensors import kept_tensors
 from music_flamingo.models.audio_encoder import encode_windows
 
 
@@ -62,18 +61,15 @@ class EncoderCache:
         length = int(windows.lengths[place])
         # The convolutions read two frames of the padding too.
         path = folder / f"{_hash(windows.features[place, :, : length + 2].contiguous())}-{length}.safetensors"
-        if path.is_file():
-            return load_file(path)["outputs"]
         window = AudioWindows(
             *(each[place : place + 1] for each in (windows.features, windows.lengths, windows.indices))
         )
-        tokens = int(audio_token_lengths(window.lengths))
-        output = encode_windows(encoder, window)[0, :tokens].to("cpu", self.dtype).contiguous()
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"outputs": output}, partial)
-        partial.replace(path)
-        return output
+
+        def compute() -> dict[str, Tensor]:
+            real = encode_windows(encoder, window)[0, : int(audio_token_lengths(window.lengths))]
+            return {"outputs": real.to("cpu", self.dtype).contiguous()}
+
+        return kept_tensors(path, compute)["outputs"]
 
     def _hash_of(self, encoder: AudioFlamingo3Encoder) -> str:
         """Of the weights and of how they are used; computed again when a parameter was written to."""
