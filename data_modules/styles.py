@@ -7,11 +7,9 @@ from typing import Any
 from music_flamingo.corpora.songbook.captions import caption_facts, render_caption
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.corpora.songbook.traces import concluded_answer, think_text
+from music_flamingo.think_tags import BRIDGE
 
 Conversation = Mapping[str, Any]
-
-BRIDGE = "hence , the final answer is :"
-"""Stands between thoughts and answer, as in MF-Think's own targets."""
 
 
 class ConversationStyle(ABC):

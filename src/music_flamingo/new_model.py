@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from music_flamingo.corpora.conversations import iterate_texts
-from music_flamingo.data_modules.styles import BRIDGE
 from music_flamingo.errors import UserError
 from music_flamingo.models.conversation_format import THINK_SUFFIX
 from music_flamingo.models.presets import PRESETS, build_config, build_network, build_processor
+from music_flamingo.think_tags import BRIDGE
 
 PROMPT_WORDS = f"system\nuser\nassistant\n {THINK_SUFFIX} {BRIDGE}"
 PROMPT_REPETITIONS = 100

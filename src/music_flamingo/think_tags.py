@@ -14,6 +14,9 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
+BRIDGE = "hence , the final answer is :"
+"""Stands between thoughts and answer in targets, as in MF-Think's own."""
+
 END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<eos>", "</s>", "<pad>")
 """Written after a completion by some tokenizers when special tokens are kept."""
 
