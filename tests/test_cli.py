@@ -50,6 +50,18 @@ def test_help_shows_every_verb_on_one_screen(words: list[str], capsys: pytest.Ca
     assert max(map(len, shown.splitlines())) <= 100
 
 
+def test_a_verb_may_be_two_words(monkeypatch, capsys, tmp_path):
+    (tmp_path / "checking.py").write_text("def check(corpus: str) -> None:\n    print(f'checked {corpus}')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(VERBS, "data check", Verb("checking:check", "look for mistakes", ("corpus",)))
+    assert main(["data", "check", "songs"]) == 0
+    assert capsys.readouterr().out == "checked songs\n"
+    assert main(["data", "chek"]) == 2
+    assert "unknown verb data chek; did you mean data check?" in capsys.readouterr().err
+    assert main(["data"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
 def test_help_imports_neither_torch_nor_a_parser() -> None:
     command = "import sys; from music_flamingo.cli import main; main(['--help']); "
     command += "sys.exit(bool({'torch', 'lightning', 'jsonargparse', 'omegaconf', 'numpy'} & set(sys.modules)))"

@@ -83,7 +83,7 @@ def run(words: Sequence[str]) -> None:
     Raises:
         UserError: no such verb, or the verb's own complaint.
     """
-    verb, rest = (words[0], words[1:]) if words else ("--help", ())
+    verb, rest = split_verb(words) if words else ("--help", ())
     if verb in ("-h", "--help", "help"):
         print(overview())
     elif verb == "--version":
@@ -94,15 +94,24 @@ def run(words: Sequence[str]) -> None:
         call(verb, VERBS[verb], rest)
     else:
         known = (*TRAINER_VERBS, *VERBS)
-        nearest = difflib.get_close_matches(verb, known, n=1)
-        remedy = f"did you mean {nearest[0]}?" if nearest else f"verbs: {', '.join(known)}"
+        group = [name for name in VERBS if name.startswith(f"{verb} ")]
+        nearest = group or difflib.get_close_matches(verb, known, n=1)
+        remedy = f"did you mean {' or '.join(nearest)}?" if nearest else f"verbs: {', '.join(known)}"
         raise UserError(f"unknown verb {verb}; {remedy}")
+
+
+def split_verb(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The verb, which may be two words such as `data import`, and what follows it."""
+    is_group = any(name.startswith(f"{words[0]} ") for name in VERBS)
+    length = 2 if is_group and len(words) > 1 and not words[1].startswith("-") else 1
+    return " ".join(words[:length]), words[length:]
 
 
 def overview() -> str:
     """Every verb on one screen."""
     summaries = TRAINER_VERBS | {name: verb.summary for name, verb in VERBS.items()}
-    lines = [f"  {name:<10}{summary}" for name, summary in summaries.items()]
+    width = max(map(len, summaries)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in summaries.items()]
     return "\n".join(["usage: music-flamingo VERB [arguments]", "", *lines, "", EPILOGUE.rstrip()])
 
 
