@@ -37,7 +37,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
-from music_flamingo.data_modules.conversations import ConversationDataset
+from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.errors import UserError
 from music_flamingo.evaluation.intervals import bootstrap_interval
 from music_flamingo.losses import audio_text_contrastive_loss
@@ -146,6 +146,7 @@ def read_corpus(arguments: argparse.Namespace) -> ConversationDataModule:
         raise UserError(f"{arguments.corpus} holds no cuts_train.jsonl.gz: run songbook_line.py first or give --corpus")
     data = ConversationDataModule(str(arguments.corpus), str(arguments.start), DirectAnswers(), seed=arguments.seed)
     data.setup("fit")
+    data.cuts["train"] = data.songs[0]
     for split in ("train", "test"):
         data.cuts[split] = CutSet([cut for cut in data.cuts[split] if is_usable(cut)])
         if not len(data.cuts[split]):

@@ -1,6 +1,6 @@
 """Short and easy songs first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,35 +43,22 @@ class Curriculum(Callback):
         if not steps or steps[0] != 0 or steps != sorted(set(steps)):
             raise UserError(f"Curriculum.lessons: from_step must begin at 0 and rise, got {steps}")
         self.lessons = tuple(lessons)
-        self.lesson = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._apply(trainer)
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # By the number of the row: rows are made ahead, and would else follow the lesson of a step before theirs.
+        steps_per_row = getattr(pl_module, "num_updates", 1) / trainer.accumulate_grad_batches
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.curriculum = lambda row: self.limits_at(int(row * steps_per_row))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self.lesson_at(trainer.global_step) != self.lesson:
-            self.lesson = self.lesson_at(trainer.global_step)
-            self._apply(trainer)
         if not is_logged_step(trainer):
             return
-        limits = {f"curriculum/{name}": limit for name, limit in self._limits().items()}
+        limits = {f"curriculum/{name}": limit for name, limit in self.limits_at(trainer.global_step).items()}
         skipped = float(trainer.datamodule.skipped_by_curriculum)  # type: ignore[attr-defined]
         pl_module.log_dict({**limits, "curriculum/skipped": skipped}, batch_size=1)
 
-    def lesson_at(self, step: int) -> int:
-        """Index of the lesson in force at an optimizer step."""
-        return max(i for i, lesson in enumerate(self.lessons) if lesson.from_step <= step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"lesson": self.lesson}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.lesson = min(int(state_dict["lesson"]), len(self.lessons) - 1)
-
-    def _limits(self) -> dict[str, float]:
-        lesson = self.lessons[self.lesson]
+    def limits_at(self, step: int) -> dict[str, float]:
+        """Of the lesson in force at an optimizer step."""
+        lesson = max((lesson for lesson in self.lessons if lesson.from_step <= step), key=lambda each: each.from_step)
         limits = {"max_duration": lesson.max_duration, "max_difficulty": lesson.max_difficulty}
         return {name: limit for name, limit in limits.items() if limit is not None}
-
-    def _apply(self, trainer: Trainer) -> None:
-        trainer.datamodule.curriculum_limits = self._limits()  # type: ignore[attr-defined]

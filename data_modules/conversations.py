@@ -1,120 +1,32 @@
-"""From a corpus of songs with conversations to packed rows."""
+"""The data of the training stages: corpora of songs with conversations, in rows."""
 
 import math
-import random
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
-from lhotse.dataset.sampling.base import CutSampler
-from lhotse.utils import fastcopy
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import MusicFlamingoConfig
 
-from music_flamingo.batch import PackedBatch, RowBuilder
+from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.conversations import read_cuts, read_vocabulary
-from music_flamingo.data_modules.balanced_sampler import BalancedCutSampler
+from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.data_modules.feature_store import FeatureStore
+from music_flamingo.data_modules.song_order import Blend, SongOrder, Source
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
-from music_flamingo.data_modules.styles import Conversation, ConversationStyle
+from music_flamingo.data_modules.song_sampler import SongSampler
+from music_flamingo.data_modules.styles import ConversationStyle
+from music_flamingo.data_modules.training_rows import TrainingRows, UsedRows
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
-from music_flamingo.models.cost_model import CostModel, Workload, song_workload
-
-
-class ConversationDataset(Dataset[PackedBatch]):
-    """Turns lhotse's mini-batches of cuts into rows: one root per song, one branch per conversation.
-
-    Args:
-        chat: token ids of songs and conversations.
-        store: mel windows of songs.
-        style: which conversations, and their targets.
-        per_song: conversations drawn per song and visit; None takes all of them.
-        prompts_only: leave out the targets, for stages that sample.
-        seed: of the draws.
-
-    Attributes:
-        dropped: conversations without a target, by question.
-    """
-
-    def __init__(
-        self,
-        chat: ConversationFormat,
-        store: FeatureStore,
-        style: ConversationStyle,
-        per_song: int | None,
-        prompts_only: bool,
-        seed: int,
-    ) -> None:
-        self.chat = chat
-        self.store = store
-        self.style = style
-        self.per_song = per_song
-        self.prompts_only = prompts_only
-        self.seed = seed
-        self.dropped: Counter[str] = Counter()
-
-    def __getitem__(self, cuts: CutSet) -> PackedBatch:
-        row = RowBuilder(self.chat.processor.audio_token_id)
-        for cut in cuts:
-            self._add_song(row, cut)
-        return row.build()
-
-    def workload(self, cut: Cut) -> Workload:
-        """What a cut adds to its row, from its duration and its texts alone; answers to be sampled come on top.
-
-        Counted, not estimated: the draw of conversations is known beforehand, and their tokens decide what fits.
-        """
-        drawn = [self._token_ids(conversation, cut) for conversation in self._draw(cut)]
-        branches = [(len(prompt), len(answer)) for prompt, answer in drawn if answer is not None]
-        return song_workload(self.store.mel_lengths(cut), self.chat.tokens_around_audio, branches)
-
-    def _add_song(self, row: RowBuilder, cut: Cut) -> None:
-        windows = self.store.windows(cut)
-        song = row.add(self.chat.song_ids(windows), windows=windows, example={"cut": cut.id, "custom": cut.custom})
-        for conversation in self._draw(cut):
-            prompt, answer = self._token_ids(conversation, cut)
-            example = {"cut": cut.id, "custom": cut.custom, "conversation": conversation}
-            if self.prompts_only:
-                row.add(prompt, parent=song, example=example)
-                continue
-            if answer is None:
-                self.dropped[conversation["question_name"]] += 1
-                continue
-            row.add(
-                prompt + answer,
-                parent=song,
-                train_from=len(prompt),
-                weights=self.chat.answer_weights(answer, self.style.answer_weight(conversation)),
-                example=example,
-            )
-
-    def _token_ids(self, conversation: Conversation, cut: Cut) -> tuple[list[int], list[int] | None]:
-        """Prompt and answer; no answer where only prompts are wanted, None where the style has no target."""
-        prompt = self.chat.question_ids(conversation["question"], think=self.style.think)
-        if self.prompts_only:
-            return prompt, []
-        target = self.style.target(conversation, cut.custom, cut.id)
-        return prompt, None if target is None else self.chat.answer_ids(target)
-
-    def _draw(self, cut: Cut) -> list[Conversation]:
-        taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]
-        if not taken:
-            raise UserError(
-                f"cut {cut.id}: none of its conversations has the questions and forms the recipe's style names"
-            )
-        if self.per_song is None or len(taken) <= self.per_song:
-            return taken
-        rng = random.Random(f"{self.seed} {cut.custom.get('epoch', 0)} {cut.id}")
-        always = [c for c in taken if self.style.is_always_asked(c)][: self.per_song]
-        others = [c for c in taken if not self.style.is_always_asked(c)]
-        return always + rng.sample(others, min(len(others), self.per_song - len(always)))
+from music_flamingo.models.cost_model import CostModel
 
 
 class ConversationDataModule(LightningDataModule):
@@ -124,7 +36,7 @@ class ConversationDataModule(LightningDataModule):
     "conversations": [{"id": "...", "question_name": "drums", "form": "open", "question": "...", "answer": "yes"}]}}`.
 
     Args:
-        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`.
+        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`, or a blend of several.
         processor: Hugging Face directory whose processor reads text and audio.
         style: which conversations are used, and how their targets are written.
         test_style: the same for the test rows; None takes `style`.
@@ -144,7 +56,7 @@ class ConversationDataModule(LightningDataModule):
 
     def __init__(
         self,
-        corpus: str,
+        corpus: str | Blend,
         processor: str,
         style: ConversationStyle,
         test_style: ConversationStyle | None = None,
@@ -161,23 +73,28 @@ class ConversationDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.corpus = Path(corpus)
+        self.blend = Blend([Source(corpus)]) if isinstance(corpus, str) else corpus
+        self.corpus = Path(self.blend.sources[0].corpus)
         self.processor = processor
         self.style = style
         self.test_style = test_style or style
         self.questions_per_song = questions_per_song
         self.prompts_only = prompts_only
         self.max_duration = max_duration
-        self.row_limits = RowLimits(max_tokens, max_flops)
+        self.row_limits = (
+            RowLimits(max_duration=max_duration)
+            if max_tokens is None and max_flops is None
+            else RowLimits(max_tokens, max_flops)
+        )
         self.test_max_duration = test_max_duration
         self.max_song_seconds = max_song_seconds
         self.shorten_songs = shorten_songs
         self.cache_features = cache_features
         self.num_workers = num_workers
         self.seed = seed
-        self.curriculum_limits: Mapping[str, float] = {}
-        self.skipped_by_curriculum = 0
-        self.train_dataset: ConversationDataset | None = None
+        self.curriculum: Callable[[int], Mapping[str, float]] = lambda row: {}
+        self.used_rows: UsedRows | None = None
+        self._restored: Mapping[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         self.chat = ConversationFormat.from_directory(self.processor)
@@ -188,32 +105,52 @@ class ConversationDataModule(LightningDataModule):
             self.shorten_songs,
         )
         self.vocabulary = read_vocabulary(self.corpus)
-        self.cuts = {split: read_cuts(self.corpus, split) for split in ("train", "val", "test")}
+        corpora = [source.corpus for source in self.blend.sources]
+        self.songs = [read_cuts(corpus, "train") for corpus in corpora]
+        self.cuts = {
+            split: CutSet(list(chain.from_iterable(read_cuts(corpus, split) for corpus in corpora)))
+            for split in ("val", "test")
+        }
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
-        self._require_songs(self.cuts["train"])
-        dataset = ConversationDataset(
+        conversations = ConversationDataset(
             self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
         )
-        sampler = self._train_sampler(dataset)
-        sampler.filter(self.admits)
-        sampler.map(lambda cuts: CutSet([_at_epoch(cut, sampler.epoch) for cut in cuts]))
-        self.skipped_by_curriculum = 0  # asking before training is no skipping
-        self.train_dataset = dataset
-        return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+        sampler = self._train_sampler(conversations)
+        self.used_rows = UsedRows(sampler)
+        if self._restored is not None:
+            self.used_rows.load_state_dict(self._restored)
+        return DataLoader(TrainingRows(conversations), sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    def on_before_batch_transfer(self, batch: PackedBatch, dataloader_idx: int) -> PackedBatch:
+        """Note which training row is next; Lightning calls this for every row in turn, in the training process."""
+        if batch.origin is not None and self.used_rows is not None:
+            self.used_rows.begin(batch.origin, self._global_step)
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is in its data: after the last optimizer step, whatever was loaded ahead."""
+        if self.used_rows is None:
+            return {}
+        self.used_rows.commit(self._global_step)
+        state = self.used_rows.state_dict()
+        return {**state, "left_out": {what: self._over_ranks(n) for what, n in state["left_out"].items()}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        # Counts are those of all ranks: one goes on from them, the others from nothing.
+        nothing = {} if self._rank == 0 else {"left_out": dict.fromkeys(state_dict.get("left_out", {}), 0)}
+        self._restored = {**state_dict, **nothing} if state_dict else None
 
     def teardown(self, stage: str) -> None:
-        """Say what training left out. Counts of loading processes (`num_workers` above 0) stay in those."""
-        if stage != "fit" or self.train_dataset is None:
+        """Say what training left out."""
+        if stage != "fit" or self.used_rows is None:
             return
-        dropped = sum(self.train_dataset.dropped.values())
-        left_out = {
-            "conversations whose chain the checker dropped": self._over_ranks(dropped),
-            f"songs shortened to {self.max_song_seconds:g} s": self._over_ranks(len(self.store.shortened)),
-            # Each rank's sampler passes by all songs and counts them all.
-            "visits the curriculum kept out": self.skipped_by_curriculum,
-        }
-        for what, count in left_out.items():
+        self.used_rows.commit(self._global_step)
+        # Every rank passes by all songs, and counts all that the curriculum keeps out.
+        skipped = {"visits the curriculum kept out": self.used_rows.sampler.state.skipped}
+        for what, count in self.used_rows.left_out.items():
+            skipped[what] = self._over_ranks(count)
+        for what, count in skipped.items():
             if count and self._rank == 0:
                 print(f"left out: {count} {what}")
 
@@ -228,13 +165,13 @@ class ConversationDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[PackedBatch]:
         return self.test_dataloader()
 
-    def admits(self, cut: Cut) -> bool:
-        """Whether the curriculum's present limits let a cut in; what they keep out is counted.
+    def admits(self, cut: Cut, row: int = 0) -> bool:
+        """Whether the curriculum lets a cut into the row of that number.
 
         Raises:
             UserError: the curriculum limits the difficulty, and the cut does not say how difficult it is.
         """
-        limits = self.curriculum_limits
+        limits = self.curriculum(row)
         if "max_difficulty" in limits and "difficulty" not in cut.custom:
             raise UserError(
                 f"cut {cut.id}: expected custom.difficulty, as the curriculum limits it, got none: "
@@ -242,34 +179,44 @@ class ConversationDataModule(LightningDataModule):
             )
         is_short: bool = cut.duration <= limits.get("max_duration", math.inf)
         is_easy: bool = cut.custom.get("difficulty", 0) <= limits.get("max_difficulty", math.inf)
-        self.skipped_by_curriculum += not (is_short and is_easy)
         return is_short and is_easy
 
-    def _require_songs(self, cuts: CutSet) -> None:
+    @property
+    def skipped_by_curriculum(self) -> int:
+        """Visits of songs that training went without so far."""
+        return 0 if self.used_rows is None else self.used_rows.sampler.state.skipped
+
+    def _require_songs(self, songs: Sequence[Cut]) -> None:
         """Raise a UserError when there are no songs, or the curriculum's first lesson lets none in."""
-        if next(iter(cuts), None) is None:
+        if not len(songs):
             raise UserError(f"{self.corpus / 'cuts_train.jsonl.gz'}: expected at least one cut, got none: add some")
-        if not any(self.admits(cut) for cut in cuts):
-            limits = ", ".join(f"{name} {limit:g}" for name, limit in self.curriculum_limits.items()) or "no limits"
+        if not any(map(self.admits, songs)):
+            limits = ", ".join(f"{name} {limit:g}" for name, limit in self.curriculum(0).items()) or "no limits"
             raise UserError(
-                f"{self.corpus}: the curriculum's first lesson ({limits}) lets in none of {len(cuts)} training cuts: "
+                f"{self.corpus}: the curriculum's first lesson ({limits}) lets in none of {len(songs)} training cuts: "
                 "raise its limits, or leave the Curriculum out of trainer.callbacks"
             )
 
-    def _train_sampler(self, dataset: ConversationDataset) -> CutSampler:
-        cuts = self.cuts["train"]
-        if self.row_limits == RowLimits():
-            return SimpleCutSampler(cuts, max_duration=self.max_duration, shuffle=True, seed=self.seed)
+    def _train_sampler(self, conversations: ConversationDataset) -> SongSampler:
+        songs = list(chain.from_iterable(self.songs))
+        self._require_songs(songs)
+        sizes = [len(each) for each in self.songs]
+        order = SongOrder(tuple(sizes), tuple(self.blend.passes(sizes)), self.seed)
+        cost = self._song_cost(conversations)
+        longest = max(filter(self.admits, songs), key=lambda cut: cut.duration)
+        self.row_limits.require_room(longest.id, cost(longest))  # not only when its turn comes, hours from here
+        return SongSampler(songs, order, cost, self.row_limits, self.admits, self._world_size, self._rank)
+
+    def _song_cost(self, conversations: ConversationDataset) -> Callable[[Cut], SongCost]:
+        if self.row_limits.max_duration is not None:
+            return lambda cut: SongCost(flops=cut.duration, songs=1, longest=cut.duration)
         cost_model = CostModel(MusicFlamingoConfig.from_pretrained(self.processor, local_files_only=True))
 
         def cost(cut: Cut) -> SongCost:
-            work = dataset.workload(_at_epoch(cut, sampler.epoch))
+            work = conversations.workload(cut)
             return SongCost(work.tokens, cost_model.flops(work).forward)
 
-        sampler = BalancedCutSampler(cuts, cost, self.row_limits, shuffle=True, seed=self.seed)
-        longest = max(filter(self.admits, cuts), key=lambda cut: cut.duration)
-        self.row_limits.require_room(longest.id, cost(longest))  # not only when its turn comes, hours from here
-        return sampler
+        return cost
 
     def _fixed_loader(
         self, cuts: CutSet, style: ConversationStyle, per_song: int | None, *, prompts_only: bool, **ranks: int
@@ -277,6 +224,10 @@ class ConversationDataModule(LightningDataModule):
         sampler = SimpleCutSampler(cuts, max_duration=self.test_max_duration, shuffle=False, **ranks)
         dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    @property
+    def _global_step(self) -> int:
+        return self.trainer.global_step if self.trainer else 0
 
     @property
     def _rank(self) -> int:
@@ -290,8 +241,3 @@ class ConversationDataModule(LightningDataModule):
         if self.trainer is None:
             return count
         return int(self.trainer.strategy.reduce(torch.tensor(count), reduce_op="sum"))
-
-
-def _at_epoch(cut: Cut, epoch: int) -> Cut:
-    """A cut that knows the epoch, so that each visit draws other questions, whatever process draws them."""
-    return fastcopy(cut, custom={**cut.custom, "epoch": epoch})

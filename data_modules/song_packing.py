@@ -13,28 +13,46 @@ class SongCost:
 
     Attributes:
         tokens: of the row.
-        flops: forward.
+        flops: forward, or anything else by which ranks are to be balanced.
+        songs: their number.
+        longest: seconds of the longest.
     """
 
     tokens: int = 0
     flops: float = 0.0
+    songs: int = 0
+    longest: float = 0.0
 
     def __add__(self, other: "SongCost") -> "SongCost":
-        return SongCost(self.tokens + other.tokens, self.flops + other.flops)
+        return SongCost(
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.songs + other.songs,
+            max(self.longest, other.longest),
+        )
 
 
 @dataclass(frozen=True)
 class RowLimits:
-    """The most a row may cost; None is no limit."""
+    """The most a row may cost; None is no limit.
+
+    Attributes:
+        max_tokens: of a row.
+        max_flops: of a row.
+        max_duration: seconds of a row, each song counted as long as the longest, as lhotse counts. A song that is
+            longer stands alone.
+    """
 
     max_tokens: int | None = None
     max_flops: float | None = None
+    max_duration: float | None = None
 
     def hold(self, cost: SongCost, rows: int = 1) -> bool:
         """Whether so many rows could hold as much."""
         tokens = math.inf if self.max_tokens is None else rows * self.max_tokens
         flops = math.inf if self.max_flops is None else rows * self.max_flops
-        return cost.tokens <= tokens and cost.flops <= flops
+        duration = math.inf if self.max_duration is None else rows * self.max_duration
+        return cost.tokens <= tokens and cost.flops <= flops and cost.songs * cost.longest <= duration
 
     def require_room(self, cut_id: str, cost: SongCost) -> None:
         """Raise a UserError when a row cannot hold even this song."""
@@ -56,7 +74,7 @@ def divide_over_ranks(
     """Longest processing time first: each song, costliest first, to the rank with least to do of those with room.
 
     Args:
-        costs: of each song, none above the limits by itself.
+        costs: of each song. A rank without songs takes any.
         num_ranks: rows to make.
         limits: of a row.
 
@@ -70,7 +88,7 @@ def divide_over_ranks(
     loads = [SongCost()] * num_ranks
     left = []
     for song in sorted(range(len(costs)), key=lambda song: -costs[song].flops):
-        with_room = [rank for rank, load in enumerate(loads) if limits.hold(load + costs[song])]
+        with_room = [rank for rank, load in enumerate(loads) if not rows[rank] or limits.hold(load + costs[song])]
         if not with_room:
             left.append(song)
             continue

@@ -9,7 +9,7 @@ those in which one rank's sampler goes through the epoch of all, without countin
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from lhotse import CutSet, MonoCut
@@ -19,8 +19,9 @@ from lhotse.dataset.sampling.base import CutSampler
 from transformers import MusicFlamingoConfig, WhisperFeatureExtractor
 
 from benchmarks.speed.measurement import Claim, paired_seconds
-from music_flamingo.data_modules.balanced_sampler import BalancedCutSampler
+from music_flamingo.data_modules.song_order import SongOrder
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
+from music_flamingo.data_modules.song_sampler import SongSampler
 from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.cost_model import CostModel, Flops, Workload, song_workload
 
@@ -44,9 +45,10 @@ def claims() -> Iterator[Claim]:
         settings = {"max_duration": MAX_TOKENS / TOKENS_PER_SECOND, "concatenate_cuts": True}
         return SimpleCutSampler(cuts, **settings, shuffle=True, world_size=NUM_RANKS, rank=rank)
 
-    def balanced(rank: int) -> CutSampler:
-        limits = RowLimits(max_tokens=MAX_TOKENS)
-        return BalancedCutSampler(cuts, forward_cost, limits, shuffle=True, world_size=NUM_RANKS, rank=rank)
+    def balanced(rank: int) -> Iterator[tuple[Cut, ...]]:
+        order, limits = SongOrder((NUM_SONGS,), (1.0,), SEED), RowLimits(max_tokens=MAX_TOKENS)
+        rows = SongSampler(list(cuts), order, forward_cost, limits, world_size=NUM_RANKS, rank=rank)
+        return (row.cuts for row in rows)
 
     ours = epoch([balanced(rank) for rank in range(NUM_RANKS)])
     setting = f"{NUM_RANKS} simulated ranks, {len(ours)} steps, {NUM_SONGS / NUM_RANKS / len(ours):.1f} songs a rank"
@@ -69,7 +71,7 @@ def songs() -> CutSet:
     return CutSet([MonoCut(str(number), start=0, duration=d, channel=0) for number, d in enumerate(durations)])
 
 
-def epoch(samplers: Sequence[CutSampler]) -> list[list[float]]:
+def epoch(samplers: Sequence[Iterable[Iterable[Cut]]]) -> list[list[float]]:
     """Training FLOPs of every rank in every step."""
     return [[math.fsum(map(training_flops, row)) for row in rows] for rows in zip(*samplers, strict=True)]
 

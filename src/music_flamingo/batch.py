@@ -14,7 +14,7 @@ Dimension letters, used in every docstring of this project:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -171,6 +171,23 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class RowOrigin:
+    """Which turn of which songs a training row is: what a checkpoint and a ledger need.
+
+    Args:
+        state: of the sampler after this row, for the data module that made it.
+        visits: of each song its cut's id, the epoch, and the number of the visit in the epoch.
+        left_out: what the row lacks, by the reason.
+        idle: another rank has the same songs, and is the one to learn from them.
+    """
+
+    state: Any
+    visits: tuple[tuple[str, int, int], ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    idle: bool = False
+
+
+@dataclass(frozen=True)
 class PackedBatch:
     """All that data modules produce and training stages consume.
 
@@ -183,6 +200,7 @@ class PackedBatch:
         window_counts: windows of each root.
         examples: per segment what it was made from (a root: its cut's fields; a prompt: its conversation), for rewards
             and logs.
+        origin: of a training row.
     """
 
     input_ids: Tensor
@@ -192,6 +210,7 @@ class PackedBatch:
     audio_positions: Tensor
     window_counts: tuple[int, ...]
     examples: tuple[Mapping[str, Any], ...]
+    origin: RowOrigin | None = None
 
     def to(self, device: torch.device | str, **_: object) -> "PackedBatch":
         audio = None if self.audio is None else self.audio.to(device)
@@ -202,6 +221,11 @@ class PackedBatch:
             audio=audio,
             audio_positions=self.audio_positions.to(device),
         )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be learned from the row, as another rank has it too."""
+        return self.origin is not None and self.origin.idle
 
     def segment_ids(self, segment: int) -> Tensor:
         """(length,) token ids of one segment."""

@@ -26,25 +26,20 @@ def test_each_lesson_sets_the_limits_on_duration_and_difficulty(tmp_path: Path) 
     data = ConversationDataModule(str(write_corpus(tmp_path)), str(model_directory()), DirectAnswers())
     data.setup("fit")
     curriculum = Curriculum([Lesson(0, max_duration=30, max_difficulty=1), Lesson(10)])
-    logger = SimpleNamespace(should_update_logs=False)
-    trainer, logged = SimpleNamespace(datamodule=data, global_step=0, _logger_connector=logger), Logged()
-    curriculum.on_fit_start(trainer, logged)  # type: ignore[arg-type]
-    assert sorted({cut.custom["difficulty"] for cut in data.cuts["train"] if data.admits(cut)}) == [0, 1]
+    connector = SimpleNamespace(should_update_logs=False)
+    trainer = SimpleNamespace(datamodule=data, global_step=0, _logger_connector=connector, accumulate_grad_batches=2)
+    logged = Logged()
+    curriculum.setup(trainer, logged, "fit")  # type: ignore[arg-type]
+    rows_of_two_steps = {
+        row: [c.custom["difficulty"] for c in data.songs[0] if data.admits(c, row)] for row in (19, 20)
+    }
+    assert sorted(set(rows_of_two_steps[19])) == [0, 1]
+    assert len(rows_of_two_steps[20]) == len(data.songs[0])
     curriculum.on_train_batch_start(trainer, logged, None, 0)  # type: ignore[arg-type]
     assert logged == {}
-    logger.should_update_logs = True
+    connector.should_update_logs = True
     curriculum.on_train_batch_start(trainer, logged, None, 0)  # type: ignore[arg-type]
-    assert logged == {
-        "curriculum/max_duration": 30,
-        "curriculum/max_difficulty": 1,
-        "curriculum/skipped": 2.0,
-    }
-    trainer.global_step = 10
-    curriculum.on_train_batch_start(trainer, logged, None, 0)  # type: ignore[arg-type]
-    assert all(data.admits(cut) for cut in data.cuts["train"])
-    restored = Curriculum(curriculum.lessons)
-    restored.load_state_dict(curriculum.state_dict())
-    assert restored.lesson == 1
+    assert logged == {"curriculum/max_duration": 30, "curriculum/max_difficulty": 1, "curriculum/skipped": 0.0}
 
 
 @pytest.mark.parametrize("steps", [[], [5], [0, 10, 10], [0, 20, 10]])

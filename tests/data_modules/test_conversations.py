@@ -12,6 +12,8 @@ from lhotse.dataset import SimpleCutSampler
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
+from music_flamingo.data_modules.song_sampler import SamplerState
+from music_flamingo.data_modules.training_rows import DROPPED
 from music_flamingo.errors import UserError
 from music_flamingo.models.cost_model import CostModel, row_workload
 from tests.builders import chat, model_directory, tiny_model, write_corpus
@@ -27,6 +29,12 @@ def data_module(corpus: Path, **settings: object) -> ConversationDataModule:
     data = ConversationDataModule(str(corpus), str(model_directory()), **{**defaults, **settings})  # type: ignore[arg-type]
     data.setup("fit")
     return data
+
+
+def use(data: ConversationDataModule, row: PackedBatch) -> None:
+    """Train on a row, as far as the data module can tell."""
+    data.used_rows.begin(row.origin, step=0)
+    data.used_rows.commit(step=1)
 
 
 def answers_of(row: PackedBatch) -> list[tuple[str, str]]:
@@ -57,7 +65,7 @@ def test_every_song_is_visited_once_per_epoch_with_other_questions_each_time(cor
     loader = data_module(corpus).train_dataloader()
     epochs = []
     for epoch in range(2):
-        loader.sampler.set_epoch(epoch)
+        loader.sampler.state = SamplerState(epoch)
         epochs.append([row for row in loader])
     cuts = [[row.examples[root]["cut"] for row in rows for root in row.tree.roots()] for rows in epochs]
     assert sorted(cuts[0]) == sorted(cuts[1]) == sorted(f"train-{n}" for n in range(8))
@@ -94,7 +102,9 @@ def test_what_training_leaves_out_is_counted_and_said(corpus: Path, capsys: pyte
     loader = data.train_dataloader()
     rows = list(loader)
     assert all(len(row.targets) == 0 for row in rows)
-    assert sum(loader.dataset.dropped.values()) == 8 * 4
+    assert sum(row.origin.left_out[DROPPED] for row in rows) == 8 * 4
+    for row in rows:
+        use(data, row)
     data.teardown("fit")
     assert capsys.readouterr().out == "left out: 32 conversations whose chain the checker dropped\n"
 
@@ -176,15 +186,15 @@ def test_a_corpus_without_songs_is_an_error(corpus: Path, tmp_path: Path) -> Non
 
 def test_a_curriculum_that_lets_no_song_in_is_an_error(corpus: Path) -> None:
     data = data_module(corpus)
-    data.curriculum_limits = {"max_duration": 5.0}
+    data.curriculum = lambda row: {"max_duration": 5.0}
     with pytest.raises(UserError, match=r"first lesson \(max_duration 5\) lets in none of 8 training cuts"):
         data.train_dataloader()
 
 
 def test_a_cut_that_does_not_say_how_difficult_it_is_cannot_be_limited(corpus: Path) -> None:
     data = data_module(corpus)
-    data.curriculum_limits = {"max_difficulty": 1.0}
-    cut = data.cuts["train"][0]
+    data.curriculum = lambda row: {"max_difficulty": 1.0}
+    cut = data.songs[0][0]
     assert data.admits(cut)
     del cut.custom["difficulty"]
     with pytest.raises(UserError, match=r"cut train-0: expected custom.difficulty"):
@@ -194,7 +204,7 @@ def test_a_cut_that_does_not_say_how_difficult_it_is_cannot_be_limited(corpus: P
 def test_without_limits_on_cost_rows_are_those_of_lhotse(corpus: Path) -> None:
     data = data_module(corpus, seed=3)
     rows = [[row.examples[root]["cut"] for root in row.tree.roots()] for row in data.train_dataloader()]
-    sampler = SimpleCutSampler(data.cuts["train"], max_duration=40.0, shuffle=True, seed=3)
+    sampler = SimpleCutSampler(data.songs[0], max_duration=40.0, shuffle=True, seed=3)
     assert rows == [[cut.id for cut in cuts] for cuts in sampler]
 
 
@@ -209,15 +219,15 @@ def test_without_limits_on_cost_rows_are_those_of_lhotse(corpus: Path) -> None:
     ],
 )
 def test_what_a_song_costs_is_known_before_it_is_loaded(corpus: Path, settings: dict[str, object]) -> None:
-    dataset = data_module(corpus, **settings).train_dataloader().dataset
-    for cut in data_module(corpus).cuts["train"]:
-        assert dataset.workload(cut) == row_workload(dataset[CutSet([cut])])
+    dataset = data_module(corpus, **settings).train_dataloader().dataset.conversations
+    for cut in data_module(corpus).songs[0]:
+        assert dataset.workload(cut) == row_workload(dataset[[cut]])
 
 
 def test_rows_are_filled_up_to_their_tokens(corpus: Path) -> None:
     loader = data_module(corpus, max_tokens=1100).train_dataloader()
     for epoch in range(2):
-        loader.sampler.set_epoch(epoch)
+        loader.sampler.state = SamplerState(epoch)
         rows = list(loader)
         tokens = [row.tree.num_tokens for row in rows]
         assert max(tokens) <= 1100
@@ -246,12 +256,13 @@ def test_a_song_too_large_for_a_row_is_named_before_training_begins(corpus: Path
 def test_songs_the_curriculum_keeps_out_need_no_room(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, train=3)
     long = write_corpus(tmp_path / "long", train=1, seconds=20.0)
-    cuts = [*data_module(corpus).cuts["train"], *data_module(long).cuts["train"]]
+    cuts = [*data_module(corpus).songs[0], *data_module(long).songs[0]]
     cuts[-1].id = "long"
     data = data_module(corpus, max_tokens=600)
-    data.cuts["train"] = CutSet(cuts)
+    data.songs = [CutSet(cuts)]
     with pytest.raises(UserError, match="cut long: expected at most 600 tokens"):
         data.train_dataloader()
-    data.curriculum_limits = {"max_duration": 15.0}
-    assert len([root for row in data.train_dataloader() for root in row.tree.roots()]) == 3
-    assert data.skipped_by_curriculum == 1
+    data.curriculum = lambda row: {"max_duration": 15.0}
+    rows = list(data.train_dataloader())
+    assert len([root for row in rows for root in row.tree.roots()]) == 3
+    assert rows[-1].origin.state.skipped == 1

@@ -127,7 +127,7 @@ class GRPOModule(AnsweringModule):
         rollout = _Rollout(row.to(self.device), features, old_logprobs, advantages, sequence_index.to(self.device))
         reference_logprobs = self._reference_logprobs(rollout)
         for update in range(self.num_updates):
-            self._update(rollout, reference_logprobs, first=update == 0)
+            self._update(rollout, reference_logprobs, first=update == 0, weight=float(not batch.idle))
         if self.listening_every and self.global_step % self.listening_every < self.num_updates:
             self._log_listening_gap(batch, total)
 
@@ -188,8 +188,8 @@ class GRPOModule(AnsweringModule):
             return reference.target_logprobs(rollout.row, audio, temperature=self.sampling.temperature or 1.0)[0]
 
     @part("update")
-    def _update(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool) -> None:
-        """One optimizer step on the rollout."""
+    def _update(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool, weight: float) -> None:
+        """One optimizer step on the rollout; with `weight` 0 the rank only takes part."""
         logprobs, entropy = self.model.target_logprobs(
             rollout.row,
             self._embeddings(rollout.row, rollout.features),
@@ -202,7 +202,7 @@ class GRPOModule(AnsweringModule):
             penalty = kl_penalty(logprobs, reference_logprobs, rollout.sequence_index)
             loss = loss + self.beta * penalty
             self.log("train/kl", penalty.detach(), batch_size=1)
-        self._step(loss)
+        self._step(loss * weight)
         self.log_dict(
             {
                 "train/loss": loss.detach(),

@@ -8,7 +8,6 @@ Source  Music Flamingo (arXiv:2511.10289), section 3
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
@@ -22,7 +21,7 @@ class SFTModule(AnsweringModule):
         loss_sum, weight = self._loss(batch)
         # Ranks hold answer tokens of different weight: divide by the mean over the ranks, not by the rank's own.
         trainer: Any = self.trainer  # Lightning does not declare the attribute
-        loss: Tensor = loss_sum / trainer.strategy.reduce(weight.clone(), reduce_op="mean")
+        loss: Tensor = loss_sum / trainer.strategy.reduce(weight.clone(), reduce_op="mean").clamp(min=1.0)
         values: dict[str, Tensor | float] = {
             "train/loss": loss.detach(),
             "train/answer_tokens": float(len(batch.targets)),
@@ -32,10 +31,11 @@ class SFTModule(AnsweringModule):
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
         loss_sum, weight = self._loss(batch)
+        weight = weight.clamp(min=1.0)
         self.log("val/loss", loss_sum / weight, batch_size=int(weight), sync_dist=True)
 
     def _loss(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Weighted sum of the targets' negative log-probabilities, and the sum of their weights."""
         logprobs, _ = self.model.target_logprobs(batch)
-        weights = batch.targets.weights
-        return -(logprobs * weights).sum(), torch.clamp(weights.sum(), min=1.0)
+        weights = batch.targets.weights * (not batch.idle)
+        return -(logprobs * weights).sum(), weights.sum()

@@ -103,7 +103,7 @@ class TaggingModule(LightningModule):
             if split == "val" or is_logged_step(self.trainer):
                 hits = (logits.argmax(-1) == labels[known]).float().mean()
                 self.log(f"{split}/accuracy/{tag}", hits, batch_size=int(known.sum()), sync_dist=True)
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).mean() * (not batch.idle)
         self.log(f"{split}/loss", loss.detach(), batch_size=len(songs), prog_bar=True, sync_dist=True)
         return loss
 
