@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from music_flamingo.callbacks.step_seeds import row_seed
 from music_flamingo.rollout import RolloutEngine, SharedEngine
 from music_flamingo.stages.answering import AnsweringModule
 
 
 class GRPOSampling(Callback):
-    """Owns the rollout engine; its random state goes into the checkpoint, so that a resumed run samples on.
+    """Owns the rollout engine, and seeds its sampling anew for every training row and every validation.
+
+    What a row's rollout draws depends on the seed, the row's number and the rank alone, so that a resumed run samples
+    what the uninterrupted one sampled.
 
     Logs sampling/completions, those drawn so far.
 
@@ -25,16 +29,21 @@ class GRPOSampling(Callback):
         self.seed = seed
         self.completions = 0
         self._generator: torch.Generator | None = None
-        self._restored: torch.Tensor | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, AnsweringModule):
             raise TypeError(f"GRPOSampling serves stages that sample, not {type(pl_module).__name__}")
-        self._generator = torch.Generator(pl_module.device).manual_seed(self.seed + trainer.global_rank)
-        if self._restored is not None:
-            self._generator.set_state(self._restored)
+        self._generator = torch.Generator(pl_module.device)
         pl_module.engine = self.engine
         pl_module.generator = self._generator
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._generator is not None:
+            self._generator.manual_seed(row_seed(self.seed, batch, trainer))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._generator is not None:
+            self._generator.manual_seed(self.seed + trainer.global_rank)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -44,9 +53,7 @@ class GRPOSampling(Callback):
         pl_module.log("sampling/completions", float(self.completions), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        generator = None if self._generator is None else self._generator.get_state()
-        return {"completions": self.completions, "generator": generator}
+        return {"completions": self.completions}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.completions = int(state_dict["completions"])
-        self._restored = state_dict["generator"]

@@ -56,8 +56,8 @@ def test_a_verb_may_be_two_words(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(VERBS, "data check", Verb("checking:check", "look for mistakes", ("corpus",)))
     assert main(["data", "check", "songs"]) == 0
     assert capsys.readouterr().out == "checked songs\n"
-    assert main(["data", "chek"]) == 2
-    assert "unknown verb data chek; did you mean data check?" in capsys.readouterr().err
+    assert main(["data", "checks"]) == 2
+    assert "unknown verb data checks; did you mean data check?" in capsys.readouterr().err
     assert main(["data"]) == 2
     assert "did you mean" in capsys.readouterr().err
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from music_flamingo import trainer_cli
 from music_flamingo.errors import UserError
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.trainer_cli import peak_rss_mib, run_verb, write_atomically
@@ -27,8 +26,7 @@ trainer:
   enable_progress_bar: false
   enable_model_summary: false
   callbacks:
-    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
-      init_args: {{dirpath: "${{trainer.default_root_dir}}/checkpoints", save_last: true}}
+    - {{class_path: music_flamingo.callbacks.RollingCheckpoint}}
 """
 
 
@@ -139,7 +137,7 @@ def test_a_profile_goes_with_fit_alone(recipe: Path) -> None:
 
 def test_a_checkpoint_does_not_change_the_settings(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("fit", recipe)
-    checkpoint = recipe.parent / "runs" / "9_dummy" / "checkpoints" / "last.ckpt"
+    checkpoint = recipe.parent / "runs" / "9_dummy" / "checkpoints" / "step-00000003.ckpt"
     capsys.readouterr()
     with pytest.raises(SystemExit):
         run("fit", recipe, f"--ckpt_path={checkpoint}", "--model.start", "4.0", "--print_config")
@@ -188,8 +186,8 @@ def test_help_on_a_class_lists_its_settings(capsys: pytest.CaptureFixture[str]) 
             "command line: model.init_args.optimizer.init_args.lr: expected float, got 'low'",
         ),
         (
-            ["--trainer.callbacks.0.save_top_k=q"],
-            "command line: trainer.callbacks.0.init_args.save_top_k: expected int, got 'q'",
+            ["--trainer.callbacks.0.every_steps=q"],
+            "command line: trainer.callbacks.0.init_args.every_steps: expected int, got 'q'",
         ),
         (["--trainer=3"], "trainer: expected settings such as max_steps, got 3"),
         (["--trainer.strategy=ddq"], "trainer: You selected an invalid strategy name"),
@@ -243,25 +241,73 @@ def test_a_lightning_complaint_about_the_model_is_passed_on(recipe: Path) -> Non
 
 
 def test_last_checkpoint_that_is_not_there_is_an_error_outside_fit(recipe: Path) -> None:
-    with pytest.raises(UserError, match="--ckpt_path last: this run has no checkpoint yet: fit it before `test`"):
+    with pytest.raises(UserError, match="--ckpt_path last: .*9_dummy has no checkpoint yet: fit it before `test`"):
         run("test", recipe, "--ckpt_path", "last")
 
 
 def test_fit_resumes_from_the_last_checkpoint_or_starts(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(UserWarning, match="no last checkpoint available"):
-        run("fit", recipe, "--ckpt_path", "last")
+    run("fit", recipe, "--ckpt_path", "last")
     run("fit", recipe, "--ckpt_path", "last", "--trainer.max_steps", "5")
+    assert "going on from" in capsys.readouterr().out
     run("test", recipe, "--ckpt_path", "last")
     assert weight_tested(capsys) == pytest.approx(0.8**5)
 
 
-def test_other_warnings_that_were_made_errors_stay_what_they_are(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warn(*args: object) -> None:
-        raise UserWarning("something else")
+def interrupted(recipe: Path) -> Path:
+    """A run's folder as it is after its process was killed in its third step."""
+    run("fit", recipe, "--trainer.callbacks.0.every_steps=1")
+    folder = recipe.parent / "runs" / "9_dummy"
+    (folder / "stage.json").unlink()
+    (folder / "checkpoints" / "step-00000003.ckpt").unlink()
+    return folder
 
-    monkeypatch.setattr(trainer_cli, "RecipeCLI", warn)
-    with pytest.raises(UserWarning, match="something else"):
-        run("test", recipe)
+
+def test_an_interrupted_fit_goes_on_and_a_finished_one_begins_anew(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = interrupted(recipe)
+    capsys.readouterr()
+    run("fit", recipe)
+    assert f"9_dummy: going on from {folder}/checkpoints/step-00000002.ckpt\n" in capsys.readouterr().out
+    (folder / "ledger").mkdir()
+    run("fit", recipe, "--trainer.max_steps=2")
+    assert "going on" not in capsys.readouterr().out
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000002.ckpt"]
+    assert not (folder / "ledger").exists()
+
+
+def test_fresh_begins_anew(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = interrupted(recipe)
+    capsys.readouterr()
+    run("fit", recipe, "--fresh")
+    assert "going on" not in capsys.readouterr().out
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000003.ckpt"]
+    with pytest.raises(UserError, match="--fresh begins without a checkpoint: leave out --ckpt_path"):
+        run("fit", recipe, "--fresh", "--ckpt_path=last")
+    with pytest.raises(UserError, match="--fresh goes with fit, not with test"):
+        run("test", recipe, "--fresh")
+
+
+def test_an_interrupted_fit_of_another_recipe_is_not_continued(recipe: Path) -> None:
+    interrupted(recipe)
+    with pytest.raises(
+        UserError, match=r"an interrupted fit whose model.*lr is 0.1, got 0.2: .* --fresh to begin anew"
+    ):
+        run("fit", recipe, "--model.optimizer.lr=0.2")
+    run("fit", recipe, "--trainer.max_steps=4")
+
+
+def test_a_damaged_checkpoint_is_passed_by_with_one_warning(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = interrupted(recipe)
+    whole = folder / "checkpoints" / "step-00000002.ckpt"
+    damaged = whole.with_name("step-00000003.ckpt")
+    damaged.write_bytes(whole.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="step-00000003.ckpt: damaged, going on from .*step-00000002.ckpt") as warned:
+        run("fit", recipe)
+    assert sum("damaged" in str(each.message) for each in warned) == 1
+    damaged.write_bytes(b"PK")
+    with pytest.raises(UserError, match="step-00000003.ckpt: expected a whole checkpoint, got one that was cut"):
+        run("test", recipe, f"--ckpt_path={damaged}")
 
 
 def test_writing_leaves_no_partial_file(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from music_flamingo.errors import UserError
 from music_flamingo.recipe import Override
 
-FLAGS = ("--print_config", "--test", "--profile")
+FLAGS = ("--print_config", "--test", "--profile", "--fresh")
 
 
 @dataclass(frozen=True)
 class Invocation:
     """What followed the verb on the command line.
 
-    `test` asks for a test right after the fit, `profile` for where a step's time goes in its place.
+    `test` asks for a test right after the fit, `profile` for where a step's time goes in its place, `fresh` for a fit
+    that does not go on from a checkpoint.
     """
 
     configs: tuple[Path, ...]
@@ -23,6 +24,7 @@ class Invocation:
     print_config: bool = False
     test: bool = False
     profile: bool = False
+    fresh: bool = False
 
     def repeat(self) -> str:
         """The arguments as they can be typed again, without the checkpoint, which is this call's own."""

@@ -11,7 +11,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import resource
 import shlex
 import sys
@@ -23,12 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from music_flamingo.callbacks.rolling_checkpoint import SealedCheckpointIO
+from music_flamingo.callbacks.step_seeds import StepSeeds
 from music_flamingo.errors import UserError
 from music_flamingo.invocation import Invocation, parse_invocation
 from music_flamingo.parse_errors import failed_key, failed_value, one_line
@@ -37,6 +39,7 @@ from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_defaults import with_own_defaults
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.recipe_tree import CLASS_KEYS, Key, merge, show_key, walk
+from music_flamingo.run_resume import RECIPE, RECORD, begin_anew, with_checkpoint
 from music_flamingo.step_parts import ProfileFinished
 
 Built = TypeVar("Built")
@@ -47,8 +50,9 @@ Recipes are given with --config (several are laid over one another in order) and
 hold values for ${{...}} references. `fit --test` tests the model as soon as it is trained. `fit --profile`
 shows where a step's time goes: it trains three steps, measures five, records two and ends there, with a table
 of their parts and a trace, in the folder `profile` of the run's. It makes no checkpoint and no export.
+A fit that was interrupted goes on from its newest checkpoint when its command is given again; `fit --fresh`
+begins anew.
 """
-NO_LAST_CHECKPOINT = r".*there is no last checkpoint available"
 MIB = 1024 * 1024
 
 
@@ -100,25 +104,29 @@ class RecipeCLI(LightningCLI):
             UserError: settings that each have the right type but do not go together, or name nothing known.
         """
         try:
-            trainer: Any = super().instantiate_trainer(**kwargs)  # Lightning does not declare `callbacks`
+            trainer: Any = super().instantiate_trainer(**kwargs)  # Lightning does not declare its attributes
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"{self.recipe.origin(('trainer',))}: trainer: {error}") from error
+        seed = self.recipe.settings().get("seed_everything")
+        trainer.callbacks = [RunRecord(self.recipe), StepSeeds(seed if type(seed) is int else 0), *trainer.callbacks]
+        if isinstance(trainer.strategy.checkpoint_io, TorchCheckpointIO):
+            trainer.strategy.checkpoint_io = SealedCheckpointIO()
         if self.invocation.profile:
             # An epoch may end among the profiled steps.
             trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, Checkpoint)]
         return cast(Trainer, trainer)
 
     def before_fit(self) -> None:
-        """Keep the recipe as written beside what it is about to make; the record of an earlier fit goes."""
-        if self.trainer.is_global_zero:
-            (self.folder / "stage.json").unlink(missing_ok=True)
-            write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml())
+        """Say where the fit goes on, if it does."""
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint is not None and self.trainer.is_global_zero:
+            print(f"{self.name}: going on from {checkpoint}", flush=True)
 
     def after_fit(self) -> None:
         """Record what the fit took, say where its output is, and test if that was asked for."""
         if self.trainer.is_global_zero:
             record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
-            write_atomically(self.folder / "stage.json", json.dumps(record, indent=2) + "\n")
+            write_atomically(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
             self._say("fit")
             if is_overridden("test_step", self.model) and not self.invocation.test:
                 print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
@@ -156,6 +164,29 @@ class RecipeCLI(LightningCLI):
     def _say(self, verb: str) -> None:
         if self.trainer.is_global_zero:
             print(f"{self.name}: {verb} took {self._seconds():.0f} s, output in {self.folder}", flush=True)
+
+
+class RunRecord(Callback):
+    """Keeps the recipe as written beside what it is about to make.
+
+    A fit that begins takes away what an earlier one left to be resumed from. All ranks have decided by then whether to
+    begin.
+
+    Args:
+        recipe: as written.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = Path(trainer.default_root_dir)
+        if not trainer.is_global_zero:
+            return
+        if trainer.ckpt_path is None:
+            begin_anew(folder)
+        (folder / RECORD).unlink(missing_ok=True)
+        write_atomically(folder / RECIPE, self.recipe.to_yaml())
 
 
 class _Complaint(BaseException):
@@ -200,7 +231,8 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
     recipe = read_recipe(invocation.configs, invocation.overrides)
     check_recipe(recipe, verb, allowed)
     recipe = for_profiling(recipe) if invocation.profile else recipe
-    set_warnings(verb)
+    recipe = with_checkpoint(recipe, verb, fresh=invocation.fresh)
+    set_warnings()
     try:
         RecipeCLI(verb, recipe, invocation)
     except ProfileFinished:
@@ -211,10 +243,6 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
         raise UserError(_explain(str(error), recipe)) from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
-    except UserWarning as warning:
-        if not re.match(NO_LAST_CHECKPOINT, str(warning)):
-            raise
-        raise UserError(f"--ckpt_path last: this run has no checkpoint yet: fit it before `{verb}`") from warning
 
 
 def for_profiling(recipe: Recipe) -> Recipe:
@@ -245,20 +273,14 @@ def show_help(verb: str, arguments: Sequence[str]) -> None:
     )
 
 
-def set_warnings(verb: str) -> None:
-    """Hide what no user can act on, and stop where Lightning would go on with untrained weights.
-
-    Hidden are advertisements, advice on worker counts and a deprecation inside Lightning itself. That no last
-    checkpoint is there is an error except in `fit`, where `--ckpt_path last` means to resume if there is one.
-    """
+def set_warnings() -> None:
+    """Hide what no user can act on: advertisements, advice on worker counts, a deprecation inside Lightning itself."""
     hints = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     hints.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # transformers loads models in evaluation mode, and frozen modules stay in it on purpose.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-    if verb != "fit":
-        warnings.filterwarnings("error", message=NO_LAST_CHECKPOINT)
 
 
 def peak_rss_mib() -> int:
@@ -276,7 +298,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _refuse_misplaced_flags(verb: str, invocation: Invocation) -> None:
-    for flag, given in (("--test", invocation.test), ("--profile", invocation.profile)):
+    flags = {"--test": invocation.test, "--profile": invocation.profile, "--fresh": invocation.fresh}
+    for flag, given in flags.items():
         if given and verb != "fit":
             raise UserError(f"{flag} goes with fit, not with {verb}: leave it out")
     if invocation.test and invocation.profile:
