@@ -58,6 +58,9 @@ VERBS = {
         "write report.json and report.html of a run",
         ("run",),
     ),
+    "data audit": Verb(
+        "music_flamingo.evaluation.audit:audit_command", "say which songs a run lost or repeated", ("run",)
+    ),
     "ask": Verb("music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")),
 }
 

@@ -1,0 +1,71 @@
+"""A run that is resumed from any of its checkpoints ends with the same weights, to the bit, and the same songs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from music_flamingo.cli import main
+from music_flamingo.evaluation.audit import audit
+from tests.builders import model_directory, write_corpus
+
+ROOT = Path(__file__).parents[1]
+CALLBACKS = [
+    "{class_path: music_flamingo.callbacks.Curriculum, init_args: {lessons: [{max_difficulty: 1}, {from_step: 3}]}}",
+    "{class_path: music_flamingo.callbacks.GRPOSampling}",
+    "{class_path: music_flamingo.callbacks.Ledger}",
+    "{class_path: music_flamingo.callbacks.RollingCheckpoint, init_args: {every_steps: 1, keep: 100}}",
+]
+
+
+def fit(recipe: str, root: Path, **settings: object) -> Path:
+    """Run some steps of a recipe on `root/corpus`; the folder it leaves."""
+    values = {
+        "run.root": root,
+        "run.start": model_directory(),
+        "trainer.default_root_dir": root / "stage",
+        "trainer.max_steps": 9,
+        "trainer.limit_val_batches": 1,
+        "trainer.val_check_interval": 2,
+        "trainer.callbacks": f"[{', '.join(CALLBACKS)}]",
+        "trainer.logger": "false",
+        "data.corpus": root / "corpus",
+        "data.max_duration": 20,
+        **settings,
+    }
+    configs = [ROOT / "recipes" / "songbook" / recipe, ROOT / "recipes" / "overrides" / "debug.yaml"]
+    words = [word for config in configs for word in ("--config", str(config))]
+    assert main(["fit", *words, *(f"--{key}={value}" for key, value in values.items())]) == 0
+    return root / "stage"
+
+
+def weights(stage: Path) -> dict[str, torch.Tensor]:
+    newest = max(stage.glob("checkpoints/*.ckpt"))
+    state: dict[str, torch.Tensor] = torch.load(newest, weights_only=True)["state_dict"]
+    return state
+
+
+def killed_after(step: int, whole: Path, stage: Path) -> None:
+    """Leave what a run leaves that was killed after a step's checkpoint, with a ledger that is further."""
+    shutil.rmtree(stage)
+    shutil.copytree(whole, stage)
+    (stage / "stage.json").unlink()
+    for path in (stage / "checkpoints").glob("*.ckpt"):
+        if path.name > f"step-{step:08d}.ckpt":
+            path.unlink()
+
+
+@pytest.mark.parametrize("recipe", ["2_sft.yaml", "4_grpo.yaml"])
+def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(recipe: str, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", train=7, held_out=2)
+    stage = fit(recipe, tmp_path)
+    whole = shutil.copytree(stage, tmp_path / "whole")
+    expected, audited = weights(whole), audit(whole)
+    assert [(each.epoch, each.lost, each.repeated) for each in audited] == [(0, 0, 0), (1, 0, 0), (2, None, 0)]
+    assert audited[0].kept_out > 0
+    for step in range(1, 9):
+        killed_after(step, whole, stage)
+        fit(recipe, tmp_path)
+        assert all(torch.equal(value, expected[name]) for name, value in weights(stage).items()), step
+        assert audit(stage) == audited, step
