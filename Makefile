@@ -15,7 +15,7 @@ LINKS := build/typecheck/music_flamingo
 SONGBOOK := recipes/songbook
 CONTROL_LOG := runs/songbook/control.log
 
-.PHONY: help setup demo test lint typecheck check bench bench-long clean links
+.PHONY: help setup demo test lint typecheck check bench bench-long bench-kill clean links
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -59,6 +59,9 @@ bench: $(INSTALLED)  ## speed and memory against what people use, results in ben
 
 bench-long: $(INSTALLED)  ## the same for ten minutes of audio, and with parts of sharing left out
 	$(BIN)/python -m benchmarks.speed --long
+
+bench-kill: $(INSTALLED)  ## two hundred killed training runs, and what they lost
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kill
 
 clean:  ## remove build/ and caches; runs/ and .venv stay
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

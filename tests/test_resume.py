@@ -19,24 +19,30 @@ CALLBACKS = [
 ]
 
 
-def fit(recipe: str, root: Path, **settings: object) -> Path:
-    """Run some steps of a recipe on `root/corpus`; the folder it leaves."""
+def fit_words(recipe: str, root: Path, **settings: object) -> list[str]:
+    """The command that trains some steps of a recipe on `root/corpus`."""
     values = {
         "run.root": root,
         "run.start": model_directory(),
         "trainer.default_root_dir": root / "stage",
-        "trainer.max_steps": 9,
+        "trainer.max_steps": 7,
         "trainer.limit_val_batches": 1,
         "trainer.val_check_interval": 2,
         "trainer.callbacks": f"[{', '.join(CALLBACKS)}]",
         "trainer.logger": "false",
+        "trainer.enable_model_summary": "false",
         "data.corpus": root / "corpus",
         "data.max_duration": 20,
         **settings,
     }
     configs = [ROOT / "recipes" / "songbook" / recipe, ROOT / "recipes" / "overrides" / "debug.yaml"]
     words = [word for config in configs for word in ("--config", str(config))]
-    assert main(["fit", *words, *(f"--{key}={value}" for key, value in values.items())]) == 0
+    return ["fit", *words, *(f"--{key}={value}" for key, value in values.items())]
+
+
+def fit(recipe: str, root: Path, **settings: object) -> Path:
+    """Train some steps; the folder this leaves."""
+    assert main(fit_words(recipe, root, **settings)) == 0
     return root / "stage"
 
 
@@ -56,16 +62,31 @@ def killed_after(step: int, whole: Path, stage: Path) -> None:
             path.unlink()
 
 
-@pytest.mark.parametrize("recipe", ["2_sft.yaml", "4_grpo.yaml"])
-def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(recipe: str, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "corpus", train=7, held_out=2)
-    stage = fit(recipe, tmp_path)
+@pytest.mark.parametrize(
+    ("recipe", "settings"), [("2_sft.yaml", {}), ("4_grpo.yaml", {"model.sampling.max_new_tokens": 12})]
+)
+def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(
+    recipe: str, settings: dict[str, object], tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "corpus", train=5, held_out=2)
+    stage = fit(recipe, tmp_path, **settings)
     whole = shutil.copytree(stage, tmp_path / "whole")
     expected, audited = weights(whole), audit(whole)
     assert [(each.epoch, each.lost, each.repeated) for each in audited] == [(0, 0, 0), (1, 0, 0), (2, None, 0)]
     assert audited[0].kept_out > 0
-    for step in range(1, 9):
+    for step in range(1, 7):
         killed_after(step, whole, stage)
-        fit(recipe, tmp_path)
+        fit(recipe, tmp_path, **settings)
         assert all(torch.equal(value, expected[name]) for name, value in weights(stage).items()), step
         assert audit(stage) == audited, step
+
+
+def test_a_run_goes_on_with_another_number_of_loading_processes(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", train=5, held_out=2)
+    stage = fit("2_sft.yaml", tmp_path)
+    whole = shutil.copytree(stage, tmp_path / "whole")
+    for step, workers in ((2, 2), (5, 1)):
+        killed_after(step, whole, stage)
+        fit("2_sft.yaml", tmp_path, **{"data.num_workers": workers})
+        assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(stage).items())
+        assert audit(stage) == audit(whole)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from music_flamingo.evaluation.audit import audit
 from tests.builders import model_directory, write_corpus
+from tests.test_resume import fit_words
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = [ROOT / "recipes" / "overrides" / name for name in ("debug.yaml", "ddp.yaml")]
@@ -66,3 +68,21 @@ def test_two_processes_equal_one(recipe: str, two_songs: dict[str, int], tmp_pat
     assert [(a["conversation"], a["completion"]) for a in answers] == [
         (a["conversation"], a["completion"]) for a in expected
     ]
+
+
+def test_no_song_is_lost_or_repeated_where_the_number_of_processes_changes_within_an_epoch(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", train=11, held_out=2)
+    for processes, steps in ((1, 2), (2, 3), (1, 5), (2, 9)):
+        (tmp_path / "stage" / "stage.json").unlink(missing_ok=True)  # the fit before was interrupted
+        settings = {"trainer.max_steps": steps, "trainer.devices": processes, "trainer.limit_val_batches": 0}
+        settings |= {"trainer.strategy": "ddp" if processes > 1 else "auto"}
+        words = fit_words("2_sft.yaml", tmp_path, **settings)
+        command = [*TWO[: len(TWO) * (processes > 1)], str(Path(sys.executable).parent / "music-flamingo"), *words]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert ("going on from" in done.stdout) == (steps > 2)
+    epochs = audit(tmp_path / "stage")
+    assert len(epochs) >= 3
+    assert {(each.lost, each.repeated) for each in epochs[:-1]} == {(0, 0)}
+    assert epochs[-1].repeated == 0

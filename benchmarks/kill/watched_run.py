@@ -1,0 +1,43 @@
+"""The command that is killed: `music-flamingo`, saying on a pipe where it is."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from music_flamingo import cli, trainer_cli  # noqa: F401  imported once, by the fork server
+from music_flamingo.callbacks import rolling_checkpoint
+from music_flamingo.data_modules import ConversationDataModule  # noqa: F401  likewise
+from music_flamingo.stages import GRPOModule, SFTModule
+
+
+def watched_run(words: Sequence[str], events: Connection, log: str) -> None:
+    """Run the command, and leave with its exit status."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    torch.set_num_threads(1)
+    rolling_checkpoint.write_checkpoint = _told(rolling_checkpoint.write_checkpoint, "checkpoint", events)
+    for stage in (SFTModule, GRPOModule):
+        stage.validation_step = _told(stage.validation_step, "validation", events)
+    GRPOModule._rollout = _told(GRPOModule._rollout, "rollout", events)
+    events.send("+anywhere")
+    status = cli.main(words)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _told(function: Callable[..., Any], place: str, events: Connection) -> Callable[..., Any]:
+    @wraps(function)
+    def telling(*args: Any, **kwargs: Any) -> Any:
+        events.send(f"+{place}")
+        try:
+            return function(*args, **kwargs)
+        finally:
+            events.send(f"-{place}")
+
+    return telling
