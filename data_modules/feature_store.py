@@ -9,7 +9,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from music_flamingo.batch import AudioWindows
-from music_flamingo.corpora.song_audio import load_waveform
+from music_flamingo.corpora.song_audio import waveform_blocks
 from music_flamingo.errors import UserError
 from music_flamingo.kept_tensors import kept_tensors
 from music_flamingo.models.audio_frontend import AudioFrontend
@@ -72,7 +72,9 @@ class FeatureStore:
         return cut.truncate(duration=self.max_seconds, preserve_id=True)
 
     def _compute(self, cut: Cut) -> AudioWindows:
-        return self.frontend(load_waveform(cut, self.frontend.sampling_rate))
+        frontend = self.frontend
+        blocks = waveform_blocks(cut, frontend.sampling_rate, frontend.window_samples)
+        return frontend.windows_of(blocks, max(1, len(self.mel_lengths(cut))))
 
 
 def _settings_hash(frontend: AudioFrontend) -> str:

@@ -1,5 +1,6 @@
 """From a waveform to the mel windows a model hears."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,21 +29,44 @@ class AudioFrontend:
         Raises:
             UserError: less audio than one embedding needs (40 ms).
         """
-        if len(waveform) < 4 * self.feature_extractor.hop_length:
-            raise UserError(f"expected at least 40 ms of audio, got {len(waveform)} samples at {self.sampling_rate} Hz")
         starts = range(0, len(waveform), self.window_samples)
-        chunks = [waveform[start : start + self.window_samples] for start in starts]
-        if len(chunks) > 1 and len(chunks[-1]) < 4 * self.feature_extractor.hop_length:
-            chunks.pop()  # a rest too short for an embedding
-        extracted = self.feature_extractor(
-            chunks,
+        return self.windows_of((waveform[start : start + self.window_samples] for start in starts), len(starts))
+
+    def windows_of(self, blocks: Iterable[npt.NDArray[np.float32]], most: int) -> AudioWindows:
+        """The same of a waveform that comes in blocks of `window_samples`, each let go once it is heard.
+
+        Args:
+            blocks: of one song.
+            most: windows there may be; the features are held only once, in a tensor of so many.
+
+        Raises:
+            UserError: less audio than one embedding needs (40 ms).
+        """
+        extractor = self.feature_extractor
+        features = torch.empty(most, extractor.feature_size, extractor.nb_max_frames)
+        lengths: list[int] = []
+        for block in blocks:
+            if len(block) >= 4 * extractor.hop_length:
+                window = self._window(block)
+                features[len(lengths)] = window["input_features"][0]
+                lengths.append(int(window["attention_mask"].sum()))
+            elif not lengths:
+                raise UserError(
+                    f"expected at least 40 ms of audio, got {len(block)} samples at {self.sampling_rate} Hz"
+                )
+            # Otherwise it is a song's end, a rest too short for an embedding.
+        if not lengths:
+            raise UserError("expected at least 40 ms of audio, got none")
+        return AudioWindows(features[: len(lengths)], torch.tensor(lengths), torch.arange(len(lengths)))
+
+    def _window(self, samples: npt.NDArray[np.float32]) -> Any:
+        """Features of one window. Its loudest mel band sets its floor, so windows are independent of one another."""
+        return self.feature_extractor(
+            samples,
             sampling_rate=self.sampling_rate,
             return_attention_mask=True,
             return_tensors="pt",
             padding="max_length",
-        )
-        return AudioWindows(
-            extracted["input_features"], extracted["attention_mask"].sum(-1).long(), torch.arange(len(chunks))
         )
 
     def mel_lengths(self, num_samples: int) -> torch.Tensor:
