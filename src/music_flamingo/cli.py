@@ -53,6 +53,12 @@ VERBS = {
         "make a corpus of real music with exact answers",
     ),
     "init": Verb("music_flamingo.new_model:init_command", "make an untrained model to start from"),
+    "data shar": Verb(
+        "music_flamingo.corpora.shar.build:shar_command", "store a corpus as lhotse Shar, with an index", ("corpus",)
+    ),
+    "data shar-index": Verb(
+        "music_flamingo.corpora.shar.build:shar_index_command", "index a corpus of lhotse Shar", ("corpus",)
+    ),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
         "write report.json and report.html of a run",

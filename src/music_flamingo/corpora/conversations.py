@@ -7,9 +7,12 @@ from typing import Any
 
 from lhotse import CutSet
 
+from music_flamingo.corpora.places import file_sizes, read_bytes
 from music_flamingo.corpora.songbook.traces import think_text
 from music_flamingo.corpora.songs import open_songs
 from music_flamingo.errors import UserError
+
+VOCABULARY = "vocabulary.json"
 
 
 def read_cuts(corpus: str | Path, split: str) -> CutSet:
@@ -35,11 +38,11 @@ def read_vocabulary(corpus: str | Path) -> dict[str, Any] | None:
     Raises:
         UserError: `vocabulary.json` is not JSON.
     """
-    path = Path(corpus) / "vocabulary.json"
-    if not path.is_file():
+    if VOCABULARY not in file_sizes(str(corpus)):
         return None
+    place = f"{str(corpus).rstrip('/')}/{VOCABULARY}"
     try:
-        vocabulary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        vocabulary: dict[str, Any] = json.loads(read_bytes(place))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: expected JSON, got {error.msg}: make the corpus again") from error
+        raise UserError(f"{place}:{error.lineno}: expected JSON, got {error.msg}: make the corpus again") from error
     return vocabulary

@@ -17,6 +17,7 @@ from lhotse.utils import compute_num_samples
 
 from music_flamingo.corpora.audio_file import check_headers, check_rate, is_one_file, mono_pieces
 from music_flamingo.corpora.resampling import Samples, resampled
+from music_flamingo.corpora.shar.stored import place_of, with_audio, with_places
 from music_flamingo.errors import UserError
 
 UNREADABLE = (AudioLoadingError, DurationMismatchError, soundfile.LibsndfileError, OSError, ValueError)
@@ -45,6 +46,9 @@ def waveform_blocks(cut: Cut, sampling_rate: int, block_samples: int) -> Iterato
     source = source_of(cut)
     wanted = compute_num_samples(cut.duration, sampling_rate)
     try:
+        cut = with_audio(cut)
+        if not cut.has_recording:
+            raise UserError(f"{source}: expected a recording, got none: remove the cut from the corpus")
         check_rate(cut.sampling_rate, source)
         if is_one_file(cut):
             pieces = resampled(mono_pieces(cut, source), cut.sampling_rate, sampling_rate)
@@ -60,7 +64,7 @@ def waveform_blocks(cut: Cut, sampling_rate: int, block_samples: int) -> Iterato
         raise
     except UNREADABLE as error:
         raise UserError(
-            f"{source}: expected readable audio, got {_first_line(error)}: repair or remove the file"
+            f"{source}: expected readable audio, got {first_line(error)}: repair or remove the file"
         ) from error
 
 
@@ -76,7 +80,7 @@ def song_cut(song: Path) -> Cut:
         recording = Recording.from_file(song)
     except (AudioLoadingError, soundfile.LibsndfileError, OSError, ValueError, AssertionError) as error:
         raise UserError(
-            f"{song}: expected wav, flac, mp3, ogg or opus, got {_first_line(error)}: convert or replace it"
+            f"{song}: expected wav, flac, mp3, ogg or opus, got {first_line(error)}: convert or replace it"
         ) from error
     if recording.num_samples < 1:
         raise UserError(f"{song}: expected audio, got 0 samples: replace the file")
@@ -98,6 +102,8 @@ def sounds_of(cut: Cut) -> list[Cut]:
 
 def source_of(cut: Cut) -> str:
     """Where a cut's audio lies, for messages."""
+    if (place := place_of(cut)) is not None:
+        return f"{place.tar} (cut {cut.id})"
     if cut.has_recording and cut.recording.sources and isinstance(cut.recording.sources[0].source, str):
         return str(cut.recording.sources[0].source)
     return f"cut {cut.id}"
@@ -107,9 +113,10 @@ def _further_sound(cut: Cut, name: str) -> Cut:
     recording = cut.custom[name]
     if not isinstance(recording, Recording):
         raise UserError(f"cut {cut.id}: custom.{name}: expected a lhotse recording, got {recording!r:.60}: mend it")
-    sound = recording.to_cut()
+    sound: Cut = recording.to_cut()
     sound.id = f"{cut.id}-{name}"
-    return sound
+    place = place_of(cut, name)
+    return sound if place is None else with_places(sound, {"recording": place})
 
 
 def _as_long_as(pieces: Iterable[Samples], wanted: int, sampling_rate: int, source: str) -> Iterator[Samples]:
@@ -146,7 +153,7 @@ def _in_blocks(pieces: Iterable[Samples], size: int) -> Iterator[Samples]:
         yield np.concatenate(held)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What went wrong, without the arguments that lhotse prints after it."""
     lines = [line.strip() for line in str(error).partition("[extra info]")[0].splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
