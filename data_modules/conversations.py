@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
@@ -16,6 +17,9 @@ from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.conversations import read_cuts, read_vocabulary
+from music_flamingo.corpora.places import cache_folder, is_url
+from music_flamingo.corpora.song_lines import Songs
+from music_flamingo.corpora.songs import JoinedSongs, open_songs
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.data_modules.feature_store import FeatureStore
 from music_flamingo.data_modules.song_order import Blend, SongOrder, Source
@@ -36,7 +40,8 @@ class ConversationDataModule(LightningDataModule):
     "conversations": [{"id": "...", "question_name": "drums", "form": "open", "question": "...", "answer": "yes"}]}}`.
 
     Args:
-        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`, or a blend of several.
+        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`, or what else
+            `open_songs` reads, of lhotse Shar also a URL; or a blend of several.
         processor: Hugging Face directory whose processor reads text and audio.
         style: which conversations are used, and how their targets are written.
         test_style: the same for the test rows; None takes `style`.
@@ -49,7 +54,7 @@ class ConversationDataModule(LightningDataModule):
         test_max_duration: seconds of audio per validation or test row.
         max_song_seconds: longest song the model may hear.
         shorten_songs: hear only the beginning of a longer song, and count it, where False refuses it.
-        cache_features: keep mel windows on disk, in the corpus folder.
+        cache_features: keep mel windows on disk, in the (first) corpus folder; for a URL in the user's cache.
         num_workers: processes that load ahead.
         seed: of the order of songs and the draw of questions.
     """
@@ -74,7 +79,7 @@ class ConversationDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.blend = Blend([Source(corpus)]) if isinstance(corpus, str) else corpus
-        self.corpus = Path(self.blend.sources[0].corpus)
+        self.corpus = self.blend.sources[0].corpus
         self.processor = processor
         self.style = style
         self.test_style = test_style or style
@@ -100,13 +105,13 @@ class ConversationDataModule(LightningDataModule):
         self.chat = ConversationFormat.from_directory(self.processor)
         self.store = FeatureStore(
             AudioFrontend(self.chat.processor.feature_extractor),
-            self.corpus / "features" if self.cache_features else None,
+            self._features_folder if self.cache_features else None,
             self.max_song_seconds,
             self.shorten_songs,
         )
         self.vocabulary = read_vocabulary(self.corpus)
         corpora = [source.corpus for source in self.blend.sources]
-        self.songs = [read_cuts(corpus, "train") for corpus in corpora]
+        self.songs = [open_songs(corpus, "train") for corpus in corpora]
         self.cuts = {
             split: CutSet(list(chain.from_iterable(read_cuts(corpus, split) for corpus in corpora)))
             for split in ("val", "test")
@@ -189,7 +194,7 @@ class ConversationDataModule(LightningDataModule):
     def _require_songs(self, songs: Sequence[Cut]) -> None:
         """Raise a UserError when there are no songs, or the curriculum's first lesson lets none in."""
         if not len(songs):
-            raise UserError(f"{self.corpus / 'cuts_train.jsonl.gz'}: expected at least one cut, got none: add some")
+            raise UserError(f"{self.corpus}/cuts_train.jsonl.gz: expected at least one cut, got none: add some")
         if not any(map(self.admits, songs)):
             limits = ", ".join(f"{name} {limit:g}" for name, limit in self.curriculum(0).items()) or "no limits"
             raise UserError(
@@ -198,14 +203,23 @@ class ConversationDataModule(LightningDataModule):
             )
 
     def _train_sampler(self, conversations: ConversationDataset) -> SongSampler:
-        songs = list(chain.from_iterable(self.songs))
+        songs = JoinedSongs(self.songs)
         self._require_songs(songs)
         sizes = [len(each) for each in self.songs]
         order = SongOrder(tuple(sizes), tuple(self.blend.passes(sizes)), self.seed)
         cost = self._song_cost(conversations)
-        longest = max(filter(self.admits, songs), key=lambda cut: cut.duration)
-        self.row_limits.require_room(longest.id, cost(longest))  # not only when its turn comes, hours from here
+        self._require_room(songs, cost)
         return SongSampler(songs, order, cost, self.row_limits, self.admits, self._world_size, self._rank)
+
+    def _require_room(self, songs: Songs, cost: Callable[[Cut], SongCost]) -> None:
+        """Raise a UserError if no row can hold the longest song: not only when its turn comes, hours from here."""
+        if self.row_limits.max_duration is not None:
+            return
+        longest_first = np.argsort(-songs.durations)
+        short_enough = songs.durations[longest_first] <= self.curriculum(0).get("max_duration", math.inf)
+        cuts = (songs[int(number)] for number in longest_first[short_enough])
+        longest = next(filter(self.admits, cuts))
+        self.row_limits.require_room(longest.id, cost(longest))
 
     def _song_cost(self, conversations: ConversationDataset) -> Callable[[Cut], SongCost]:
         if self.row_limits.max_duration is not None:
@@ -224,6 +238,11 @@ class ConversationDataModule(LightningDataModule):
         sampler = SimpleCutSampler(cuts, max_duration=self.test_max_duration, shuffle=False, **ranks)
         dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
         return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+
+    @property
+    def _features_folder(self) -> Path:
+        folder = cache_folder(self.corpus) if is_url(self.corpus) else Path(self.corpus)
+        return folder / "features"
 
     @property
     def _global_step(self) -> int:

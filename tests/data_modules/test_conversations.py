@@ -2,6 +2,7 @@ import re
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -10,6 +11,7 @@ from lhotse import CutSet
 from lhotse.dataset import SimpleCutSampler
 
 from music_flamingo.batch import PackedBatch
+from music_flamingo.corpora.shar.build import shar_command
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.data_modules.song_sampler import SamplerState
@@ -72,6 +74,27 @@ def test_every_song_is_visited_once_per_epoch_with_other_questions_each_time(cor
     assert cuts[0] != cuts[1]
     questions = [sorted(answers_of(row)[0][0] for row in rows) for rows in epochs]
     assert questions[0] != questions[1]
+
+
+@pytest.mark.parametrize("place", ["folder", "url"])
+def test_rows_of_a_corpus_in_shards_are_those_of_its_folder(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shar_command(str(corpus), tmp_path / "shar", shard_size=3)
+    stored = str(tmp_path / "shar")
+    if place == "url":
+        memory = fsspec.filesystem("memory")
+        memory.store.clear()
+        memory.put(stored, "/songs", recursive=True)
+        stored = "memory://songs"
+    given = data_module(corpus, cache_features=False)
+    in_shards = data_module(stored, num_workers=2 if place == "folder" else 0)  # type: ignore[arg-type]
+    assert in_shards.vocabulary == given.vocabulary
+    for theirs, ours in zip(given.train_dataloader(), in_shards.train_dataloader(), strict=True):
+        assert torch.equal(ours.input_ids, theirs.input_ids)
+        torch.testing.assert_close(ours.audio.features, theirs.audio.features, atol=1e-3, rtol=1e-3)
+    assert (tmp_path / "cache").exists() == (place == "url")
 
 
 def test_thoughts_end_in_one_answer_and_follow_the_noise(corpus: Path) -> None:

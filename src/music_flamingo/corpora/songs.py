@@ -1,6 +1,11 @@
 """Opening the songs of a corpus, however they are stored."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from lhotse.cut import Cut
 
 from music_flamingo.corpora.places import is_url
 from music_flamingo.corpora.shar.index import shards_of
@@ -38,3 +43,26 @@ def open_songs(corpus: str | Path, split: str) -> Songs:
     if found == [plain]:
         return IndexedSongs(plain)
     return ListedSongs(compressed) if found == [compressed] else SharSongs(shar)
+
+
+class JoinedSongs(Songs):
+    """Songs of several corpora, numbered through.
+
+    Args:
+        parts: songs of each.
+    """
+
+    def __init__(self, parts: Sequence[Songs]) -> None:
+        self.parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.parts else 0
+
+    @property
+    def durations(self) -> npt.NDArray[np.float64]:
+        return np.concatenate([part.durations for part in self.parts])
+
+    def _song(self, number: int) -> Cut:
+        part = int(np.searchsorted(self._ends, number, side="right"))
+        return self.parts[part][number - (int(self._ends[part - 1]) if part else 0)]
