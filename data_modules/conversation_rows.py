@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Iterable
+from typing import NamedTuple
 
+import torch
 from lhotse.cut import Cut
 from torch.utils.data import Dataset
 
-from music_flamingo.batch import PackedBatch, RowBuilder
+from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder
+from music_flamingo.corpora.song_audio import sounds_of
 from music_flamingo.data_modules.feature_store import FeatureStore
 from music_flamingo.data_modules.styles import Conversation, ConversationStyle
 from music_flamingo.errors import UserError
@@ -58,37 +61,43 @@ class ConversationDataset(Dataset[PackedBatch]):
 
         Counted, not estimated: the draw of conversations is known beforehand, and their tokens decide what fits.
         """
-        drawn = [self._token_ids(conversation, cut) for conversation in self._draw(cut)]
-        branches = [(len(prompt), len(answer)) for prompt, answer in drawn if answer is not None]
-        return song_workload(self.store.mel_lengths(cut), self.chat.tokens_around_audio, branches)
+        sounds = [self.store.mel_lengths(sound) for sound in sounds_of(cut)]
+        branches = [self._branch(conversation, cut) for conversation in self._draw(cut)]
+        lengths = [(len(branch.prompt), len(branch.answer)) for branch in branches if branch is not None]
+        return song_workload(torch.cat(sounds), self.chat.tokens_around_audio(len(sounds)), lengths)
 
     def _add_song(self, row: RowBuilder, cut: Cut) -> None:
-        windows = self.store.windows(cut)
-        song = row.add(self.chat.song_ids(windows), windows=windows, example={"cut": cut.id, "custom": cut.custom})
+        sounds = [self.store.windows(sound) for sound in sounds_of(cut)]
+        example = {"cut": cut.id, "custom": cut.custom}
+        song = row.add(self.chat.song_ids(*sounds), windows=AudioWindows.concatenate(sounds), example=example)
         for conversation in self._draw(cut):
-            prompt, answer = self._token_ids(conversation, cut)
-            example = {"cut": cut.id, "custom": cut.custom, "conversation": conversation}
-            if self.prompts_only:
-                row.add(prompt, parent=song, example=example)
-                continue
-            if answer is None:
+            branch = self._branch(conversation, cut)
+            if branch is None:
                 self.dropped += 1
                 continue
             row.add(
-                prompt + answer,
+                branch.prompt + branch.answer,
                 parent=song,
-                train_from=len(prompt),
-                weights=self.chat.answer_weights(answer, self.style.answer_weight(conversation)),
-                example=example,
+                train_from=len(branch.prompt) if branch.answer else None,
+                weights=branch.weights,
+                example={**example, "conversation": conversation},
             )
 
-    def _token_ids(self, conversation: Conversation, cut: Cut) -> tuple[list[int], list[int] | None]:
-        """Prompt and answer; no answer where only prompts are wanted, None where the style has no target."""
+    def _branch(self, conversation: Conversation, cut: Cut) -> "_Branch | None":
+        """No answer where only prompts are wanted; None where the style has no target."""
         prompt = self.chat.question_ids(conversation["question"], think=self.style.think)
         if self.prompts_only:
-            return prompt, []
+            return _Branch(prompt, [], [])
         target = self.style.target(conversation, cut.custom, cut.id)
-        return prompt, None if target is None else self.chat.answer_ids(target)
+        if target is None:
+            return None
+        answer = self.chat.answer_ids(target)
+        weights = self.chat.answer_weights(answer, self.style.answer_weight(conversation))
+        for question, further_target in self.style.follow_ups(conversation):
+            asked, answered = self.chat.follow_up_ids(question), self.chat.answer_ids(further_target)
+            answer = answer + asked + answered
+            weights = weights + [0.0] * len(asked) + [1.0] * len(answered)
+        return _Branch(prompt, answer, weights)
 
     def _draw(self, cut: Cut) -> list[Conversation]:
         taken = [c for c in cut.custom["conversations"] if self.style.takes(c)]
@@ -103,3 +112,11 @@ class ConversationDataset(Dataset[PackedBatch]):
         always = [c for c in taken if self.style.is_always_asked(c)][: self.per_song]
         others = [c for c in taken if not self.style.is_always_asked(c)]
         return always + rng.sample(others, min(len(others), self.per_song - len(always)))
+
+
+class _Branch(NamedTuple):
+    """Tokens of a conversation; what is asked in the middle of the answers has no weight."""
+
+    prompt: list[int]
+    answer: list[int]
+    weights: list[float]

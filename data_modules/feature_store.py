@@ -9,7 +9,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from music_flamingo.batch import AudioWindows
-from music_flamingo.corpora.song_audio import waveform_blocks
+from music_flamingo.corpora.song_audio import source_of, waveform_blocks
 from music_flamingo.errors import UserError
 from music_flamingo.kept_tensors import kept_tensors
 from music_flamingo.models.audio_frontend import AudioFrontend
@@ -45,7 +45,8 @@ class FeatureStore:
         cut = self._within_limit(cut)
         if self.folder is None:
             return self._compute(cut)
-        path = self.folder / f"{hashlib.sha256(f'{cut.id} {cut.duration}'.encode()).hexdigest()[:24]}.safetensors"
+        key = f"{source_of(cut)} {cut.id} {cut.start} {cut.duration}"  # ids may repeat in another corpus of a blend
+        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
         def compute() -> dict[str, Tensor]:
             windows = self._compute(cut)

@@ -33,6 +33,10 @@ class ConversationStyle(ABC):
         self.forms = frozenset(forms)
         self.always = frozenset(always)
 
+    def follow_ups(self, conversation: Conversation) -> list[tuple[str, str]]:
+        """Further questions of a conversation, each with the text to train."""
+        return []
+
     def takes(self, conversation: Conversation) -> bool:
         named = self.question_names is None or conversation["question_name"] in self.question_names
         return named and conversation["form"] in self.forms
@@ -50,10 +54,30 @@ class ConversationStyle(ABC):
 
 
 class DirectAnswers(ConversationStyle):
-    """The answer and nothing else."""
+    """The answer and nothing else, and the answers to what is asked after it."""
 
     def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
         return str(conversation["answer"])
+
+    def follow_ups(self, conversation: Conversation) -> list[tuple[str, str]]:
+        return [(str(turn["question"]), str(turn["answer"])) for turn in conversation.get("follow_ups", ())]
+
+
+class WrittenThoughts(ConversationStyle):
+    """Thoughts that the corpus holds, then the answer: MF-Think as it is imported.
+
+    A conversation without thoughts has no target; training counts it.
+
+    Source: Music Flamingo (arXiv:2511.10289), figures of MF-Think.
+    """
+
+    think = True
+
+    def target(self, conversation: Conversation, custom: Mapping[str, Any], cut_id: str) -> str | None:
+        if not conversation.get("thoughts"):
+            return None
+        parts = (f"<think>{conversation['thoughts']}</think>", conversation.get("bridge", ""))
+        return " ".join(filter(None, (*parts, f"<answer>{conversation['answer']}</answer>")))
 
 
 class ThinkTraces(ConversationStyle):

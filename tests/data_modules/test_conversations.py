@@ -227,7 +227,7 @@ def test_a_cut_that_does_not_say_how_difficult_it_is_cannot_be_limited(corpus: P
 def test_without_limits_on_cost_rows_are_those_of_lhotse(corpus: Path) -> None:
     data = data_module(corpus, seed=3)
     rows = [[row.examples[root]["cut"] for root in row.tree.roots()] for row in data.train_dataloader()]
-    sampler = SimpleCutSampler(data.songs[0], max_duration=40.0, shuffle=True, seed=3)
+    sampler = SimpleCutSampler(CutSet(list(data.songs[0])), max_duration=40.0, shuffle=True, seed=3)
     assert rows == [[cut.id for cut in cuts] for cuts in sampler]
 
 
@@ -282,7 +282,7 @@ def test_songs_the_curriculum_keeps_out_need_no_room(tmp_path: Path) -> None:
     cuts = [*data_module(corpus).songs[0], *data_module(long).songs[0]]
     cuts[-1].id = "long"
     data = data_module(corpus, max_tokens=600)
-    data.songs = [CutSet(cuts)]
+    data.songs[0].cuts = cuts
     with pytest.raises(UserError, match="cut long: expected at most 600 tokens"):
         data.train_dataloader()
     data.curriculum = lambda row: {"max_duration": 15.0}

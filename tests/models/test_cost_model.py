@@ -136,7 +136,7 @@ def test_rows_of_songs_cost_the_sum_of_their_songs_and_no_more() -> None:
     form = chat()
     branches = [(len(form.question_ids(q)), len(form.answer_ids(a))) for q, a in zip(QUESTIONS, ANSWERS, strict=True)]
     songs = [
-        song_workload(frontend().mel_lengths(round(16_000 * seconds)), form.tokens_around_audio, branches)
+        song_workload(frontend().mel_lengths(round(16_000 * seconds)), form.tokens_around_audio(), branches)
         for seconds in lengths
     ]
     assert songs[0] + songs[1] == row_workload(row)

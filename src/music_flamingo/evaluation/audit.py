@@ -48,8 +48,8 @@ def audit_command(run: Path) -> None:
     for column in ("epoch", "visits", "kept out by the curriculum", "lost", "repeated"):
         table.add_column(column, justify="right")
     for each in epochs:
-        lost = "under way" if each.lost is None else str(each.lost)
-        table.add_row(str(each.epoch), str(each.visits), str(each.kept_out), lost, str(each.repeated))
+        numbers = (each.epoch, each.visits, each.kept_out, each.lost, each.repeated)
+        table.add_row(*("under way" if number is None else str(number) for number in numbers))
     Console().print(table)
     lost, repeated = sum(each.lost or 0 for each in epochs), sum(each.repeated for each in epochs)
     if lost or repeated:

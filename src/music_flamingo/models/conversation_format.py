@@ -34,21 +34,24 @@ class ConversationFormat:
         before, _ = self.around_audio("")
         self._before_audio = self.encode(f"{before}{processor.audio_bos_token}")
         self._after_audio = self.encode(processor.audio_eos_token)
+        self._between_sounds = self.encode(f"{processor.audio_eos_token}{processor.audio_bos_token}")
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "ConversationFormat":
         require_model_directory(Path(directory))
         return cls(MusicFlamingoProcessor.from_pretrained(str(directory), local_files_only=True))
 
-    @property
-    def tokens_around_audio(self) -> int:
+    def tokens_around_audio(self, sounds: int = 1) -> int:
         """What `song_ids` holds beside the placeholders."""
-        return len(self._before_audio) + len(self._after_audio)
+        return len(self._before_audio) + len(self._after_audio) + (sounds - 1) * len(self._between_sounds)
 
-    def song_ids(self, windows: AudioWindows) -> list[int]:
-        """The prompt up to the end of the song, one placeholder per audio embedding."""
-        placeholders = int(audio_token_lengths(windows.lengths).sum())
-        return [*self._before_audio, *[self.processor.audio_token_id] * placeholders, *self._after_audio]
+    def song_ids(self, *sounds: AudioWindows) -> list[int]:
+        """The prompt up to the end of the song, or of several sounds, one placeholder per audio embedding."""
+        ids = list(self._before_audio)
+        for number, windows in enumerate(sounds):
+            ids += self._between_sounds if number else []
+            ids += [self.processor.audio_token_id] * int(audio_token_lengths(windows.lengths).sum())
+        return [*ids, *self._after_audio]
 
     def question_ids(self, question: str, *, think: bool = False) -> list[int]:
         """The prompt from the end of the song to the first token of the answer.
@@ -56,12 +59,17 @@ class ConversationFormat:
         Raises:
             UserError: the question itself holds an audio placeholder, for which there is no audio.
         """
-        if self.processor.audio_token in question:
-            raise UserError(
-                f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: "
-                "remove it"
-            )
+        self._require_no_audio(question)
         return list(_after_song(self, f"{question} {THINK_SUFFIX}" if think else question))
+
+    def follow_up_ids(self, question: str) -> list[int]:
+        """What stands between the end of an answer and the next one, when another question is asked.
+
+        Raises:
+            UserError: as `question_ids` does.
+        """
+        self._require_no_audio(question)
+        return list(_after_answer(self, question))
 
     def answer_ids(self, answer: str) -> list[int]:
         """The answer and the token that ends it."""
@@ -73,6 +81,13 @@ class ConversationFormat:
         start = answer_ids.index(tag) + 1 if tag in answer_ids else len(answer_ids)
         return [1.0] * start + [answer_weight] * (len(answer_ids) - start)
 
+    def _require_no_audio(self, question: str) -> None:
+        if self.processor.audio_token in question:
+            raise UserError(
+                f"question holds {self.processor.audio_token!r}, but each song has one place, before the question: "
+                "remove it"
+            )
+
     def encode(self, text: str) -> list[int]:
         return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
 
@@ -82,10 +97,28 @@ class ConversationFormat:
 
     def around_audio(self, text: str) -> tuple[str, str]:
         """What the template writes before and after the song when `text` is asked about it."""
-        message: dict[str, Any] = {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": text}]}
-        rendered = self.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-        before, after = rendered.split(self.processor.audio_token, 1)
+        before, after = self._rendered([_question(text)]).split(self.processor.audio_token, 1)
         return before, after
+
+    def after_answer(self, text: str) -> str:
+        """What the template writes after an answer and the token that ends it, when `text` is asked next."""
+        answer = "\N{WHITE FLAG}"  # stands nowhere else
+        messages = [_question(""), {"role": "assistant", "content": answer}, {"role": "user", "content": text}]
+        _, after = self._rendered(messages).split(answer, 1)
+        return after.removeprefix(str(self.tokenizer.eos_token))
+
+    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+        rendered: str = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return rendered
+
+
+def _question(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": text}]}
+
+
+@lru_cache(maxsize=4096)
+def _after_answer(chat: ConversationFormat, text: str) -> tuple[int, ...]:
+    return tuple(chat.encode(chat.after_answer(text)))
 
 
 @lru_cache(maxsize=4096)
