@@ -59,6 +59,16 @@ VERBS = {
     "data shar-index": Verb(
         "music_flamingo.corpora.shar.build:shar_index_command", "index a corpus of lhotse Shar", ("corpus",)
     ),
+    "data import": Verb(
+        "music_flamingo.corpora.formats.importing:import_command",
+        "make a corpus of a published dataset",
+        ("format", "src"),
+    ),
+    "data export": Verb(
+        "music_flamingo.corpora.formats.exporting:export_command",
+        "write a corpus as a published format",
+        ("corpus",),
+    ),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
         "write report.json and report.html of a run",
