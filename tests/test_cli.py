@@ -62,6 +62,12 @@ def test_a_verb_may_be_two_words(monkeypatch, capsys, tmp_path):
     assert "did you mean" in capsys.readouterr().err
 
 
+def test_an_option_may_be_written_with_hyphens() -> None:
+    assert cli.with_underscores("--audio-root") == "--audio_root"
+    assert cli.with_underscores("--audio-root=a-b") == "--audio_root=a-b"
+    assert cli.with_underscores("a--b-c") == "a--b-c"
+
+
 def test_help_imports_neither_torch_nor_a_parser() -> None:
     command = "import sys; from music_flamingo.cli import main; main(['--help']); "
     command += "sys.exit(bool({'torch', 'lightning', 'jsonargparse', 'omegaconf', 'numpy'} & set(sys.modules)))"

@@ -77,7 +77,8 @@ def test_every_import_is_declared() -> None:
     distributions = packages_distributions()
     third_party = imported_names() - set(sys.stdlib_module_names) - {"music_flamingo"} - NOT_DECLARED
     declared = {canonicalize_name(requirement.name) for requirement in requirements()}
-    extras = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["optional-dependencies"]["gpu"]}
+    optional = PROJECT["project"]["optional-dependencies"]
+    extras = {canonicalize_name(Requirement(line).name) for line in [*optional["gpu"], *optional["data"]]}
     for name in third_party:
         names = {canonicalize_name(found) for found in distributions.get(name, [name])}
         assert names & (declared | extras), f"{name} is imported but not declared in pyproject.toml"
@@ -85,7 +86,8 @@ def test_every_import_is_declared() -> None:
 
 def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
     pins = constraints()
-    development = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["dev"]]
+    optional = PROJECT["project"]["optional-dependencies"]
+    development = [Requirement(line) for line in [*optional["dev"], *optional["data"]]]
     for requirement in [*requirements(), *development]:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), str(requirement)
 

@@ -143,12 +143,20 @@ def call(name: str, verb: Verb, words: Sequence[str]) -> None:
     function = verb.load()
     parser = function_parser(f"music-flamingo {name}", function, verb.positionals)
     try:
-        settings = parser.parse_args(list(words))
+        settings = parser.parse_args([with_underscores(word) for word in words])
     except ArgumentError as error:
         one_line = importlib.import_module("music_flamingo.parse_errors").one_line
         where = f"{error.argument_name}: " if error.argument_name else ""
         raise UserError(f"{where}{one_line(error.message)}; see music-flamingo {name} --help") from error
     function(**vars(parser.instantiate(settings)))
+
+
+def with_underscores(word: str) -> str:
+    """An option as Python names it: `--audio-root` is `--audio_root`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def function_parser(prog: str, function: Callable[..., object], positionals: Sequence[str]) -> Any:

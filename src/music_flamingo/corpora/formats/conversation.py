@@ -20,7 +20,8 @@ _THINK_REQUEST = re.compile(
     r"\s*Output the thinking process in <think> ?</think> and final answer in <answer> ?</answer>\.?\s*$"
 )
 """What MF-Think appends to a question. Source: Music Flamingo (arXiv:2511.10289); a data module's style appends it."""
-_LETTER = re.compile(r"\(?([A-Z])(?:[).:]+|$)\s*(.*)", re.DOTALL)
+_LETTERED_TEXT = re.compile(r"(?:\(([A-Z])\)\s*|([A-Z])[.):]\s+(?=\S))(.*)", re.DOTALL)
+_LETTER = re.compile(r"([A-Z])[.):]?")
 
 
 def conversation_of(record: Record, default_task: str = "qa") -> dict[str, Any]:
@@ -74,17 +75,24 @@ def turns_from(conversation: Mapping[str, Any]) -> Turns:
 def option_named(answer: str, options: list[str]) -> tuple[str, str | None] | None:
     """The option an answer names, and the letter where it names it by letter; None where it names none.
 
-    An answer that equals an option's text is that option, even where it looks like another one's letter.
+    A bare letter that is itself an option's text is that option: "D" may be a chord.
     """
+    answer = answer.strip()
     texts = [normalise_text(option) for option in options]
+    lettered = _LETTERED_TEXT.fullmatch(answer)
+    if lettered is not None:
+        letter = lettered[1] or lettered[2]
+        said = normalise_text(lettered[3])
+        number = ord(letter) - ord("A")
+        if number < len(options) and said in ("", texts[number]):
+            return options[number], letter
+        if lettered[1] or said in texts:
+            return None
     if normalise_text(answer) in texts:
         return answer, None
-    match = _LETTER.match(answer.strip())
-    number = ord(match[1]) - ord("A") if match else len(options)
-    if match is None or number >= len(options):
-        return None
-    said = normalise_text(match[2])
-    return (options[number], match[1]) if said in ("", texts[number]) else None
+    alone = _LETTER.fullmatch(answer)
+    number = ord(alone[1]) - ord("A") if alone else len(options)
+    return (options[number], answer[0]) if number < len(options) else None
 
 
 def _question(text: str) -> str:

@@ -127,7 +127,7 @@ def import_command(  # noqa: PLR0913 - one option each
             "imported": {name: counts.table() for name, counts in imported.items()},
             "left_out": left_out.table(),
             "changed": changed.table(),
-            "headers": {"read": audio.headers_read, "trust_durations": trust_durations},
+            "headers": {"read": audio.headers_read, "trusted": len(maker.trusted)},
         }
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (folder / "import.json").write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
@@ -202,6 +202,8 @@ def _spread(files: list[Path], chosen: Format, defaults: Defaults, maker: SongCu
                 maker.left_out.add(str(reason), place)
                 continue
             maker.splits.note(song, entry["piece"], entry["split"])
+            for other, *_ in entry["sounds"][1:]:
+                maker.splits.note(other, None, entry["split"])
             _note_changes(record, entry, maker.changed)
 
 

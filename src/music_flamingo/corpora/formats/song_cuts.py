@@ -4,7 +4,7 @@ Cuts are written as plain JSON, as importing lhotse takes longer than importing 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from music_flamingo.corpora.formats.audio_files import AudioFiles, Header, below
@@ -33,6 +33,7 @@ class SongCuts:
         trust_durations: take lengths and rates from records that tell them, and open no file for those.
         left_out: counts what is not imported.
         changed: counts what is imported differently.
+        trusted: files that were not opened so far.
     """
 
     files: AudioFiles
@@ -41,6 +42,7 @@ class SongCuts:
     trust_durations: bool
     left_out: LeftOut
     changed: LeftOut
+    trusted: set[str] = field(default_factory=set)
 
     def headers(self, entries: Iterable[Entry]) -> dict[str, Header | str]:
         """Headers of all sounds of these entries, or why there is none."""
@@ -52,6 +54,7 @@ class SongCuts:
                     told.setdefault(path, Header(rate, round(duration * rate), 1))
                 else:
                     unknown[path] = None
+        self.trusted.update(told)
         return self.files.headers([path for path in unknown if path not in told]) | told
 
     def cuts(self, song: str, entries: list[Entry], headers: Mapping[str, Header | str]) -> list[tuple[str, Any]]:
@@ -104,26 +107,26 @@ class SongCuts:
         headers: Mapping[str, Header | str],
         piece: str,
     ) -> dict[str, Any]:
-        name = cut_name(song, excerpt, others)
+        cut_id = cut_name(song, excerpt, others)
         recordings = [self._recording(path, headers[path]) for path in (song, *others)]
         custom = self._custom(entries)
-        conversations = with_unique_ids([entry["conversation"] for entry in entries], name)
-        shared = {field: conversations[0][field] for field in ("source", "licence")}
+        conversations = with_unique_ids([entry["conversation"] for entry in entries], cut_id)
+        shared = {name: conversations[0][name] for name in ("source", "licence")}
         for conversation in conversations:
-            for field, value in shared.items():
-                if conversation[field] == value:
-                    del conversation[field]
+            for name, value in shared.items():
+                if conversation[name] == value:
+                    del conversation[name]
         custom |= {"piece": piece, **shared}
         custom |= {f"sound_{number}": recording for number, recording in enumerate(recordings[1:], 2)}
-        return cut_json(name, recordings[0], excerpt, custom | {"conversations": conversations})
+        return cut_json(cut_id, recordings[0], excerpt, custom | {"conversations": conversations})
 
     def _custom(self, entries: list[Entry]) -> dict[str, Any]:
         """The records' own fields of the cut; the first one that tells a field counts."""
         custom: dict[str, Any] = {}
         for entry in entries:
-            for field, value in (entry["custom"] or {}).items():
-                if custom.setdefault(field, value) != value:
-                    self.changed.add(f"custom.{field} differs within a sound: the first counts", entry["place"])
+            for name, value in (entry["custom"] or {}).items():
+                if custom.setdefault(name, value) != value:
+                    self.changed.add(f"custom.{name} differs within a sound: the first counts", entry["place"])
         return custom
 
     def _recording(self, path: str, header: Header | str) -> dict[str, Any]:

@@ -34,8 +34,11 @@ def json_rows(path: Path) -> Iterator[Row]:
     Raises:
         UserError: malformed, with file and place.
     """
-    with opened(path) as file:
-        is_array = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
+    try:
+        with opened(path) as file:
+            is_array = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: expected a readable file, got {error}: copy it again") from error
     return _array_rows(path) if is_array else _line_rows(path)
 
 

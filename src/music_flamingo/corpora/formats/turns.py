@@ -60,14 +60,15 @@ def listed_options(question: str) -> tuple[str, ...]:
         return ()
     for pattern in _LETTERED:
         options = _options_after(question, list(pattern.finditer(question)))
-        if len(options) >= _MIN_OPTIONS:
+        if options:
             return options
     return ()
 
 
 def _options_after(question: str, letters: list[re.Match[str]]) -> tuple[str, ...]:
     """Text from each letter to the next, the last one's to the end of its line; empty unless they run from A on."""
-    if [match[1] for match in letters] != [chr(ord("A") + number) for number in range(len(letters))]:
+    expected = [chr(ord("A") + number) for number in range(len(letters))]
+    if len(letters) < _MIN_OPTIONS or [match[1] for match in letters] != expected:
         return ()
     ends = [match.start() for match in letters[1:]] + [len(question)]
     texts = [question[match.end() : end].strip() for match, end in zip(letters, ends, strict=True)]
