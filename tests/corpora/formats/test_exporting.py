@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from music_flamingo.corpora.conversations import read_cuts
 from music_flamingo.corpora.formats.exporting import export_command
 from music_flamingo.corpora.formats.importing import import_command
 from music_flamingo.corpora.formats.song_splits import SPLITS
 from music_flamingo.errors import UserError
-from tests.corpora.formats.folders import GOLDEN, all_cuts, import_rows, row, write_rows, write_sounds
+from tests.builders import write_corpus
+from tests.corpora.formats.folders import GOLDEN, all_cuts, cuts_of, import_rows, row, write_rows, write_sounds
 
 SAMPLES = {
     "hf": "music_flamingo.json",
@@ -52,6 +54,18 @@ def test_a_normal_record_comes_back_as_it_was(tmp_path: Path) -> None:
     back = {each["id"]: each for each in exported(tmp_path / "out.jsonl")}
     for original in rows:
         assert original.items() <= back[original["id"]].items()
+
+
+def test_a_corpus_made_otherwise_comes_back_with_its_truths(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "made", train=2)
+    export_command(corpus, tmp_path / "out.jsonl")
+    import_command("hf", tmp_path / "out.jsonl", tmp_path / "corpus", audio_root=corpus)
+    originals = read_cuts(corpus, "train")
+    for cut, original in zip(sorted(cuts_of(tmp_path / "corpus"), key=lambda cut: cut.id), originals, strict=True):
+        assert cut.recording.num_samples == original.recording.num_samples
+        said = [each | {"answer_from": each.get("answer_from")} for each in cut.custom["conversations"]]
+        custom = cut.custom | {"conversations": said}
+        assert {name: custom[name] for name in original.custom} == original.custom
 
 
 def test_one_split_can_be_exported(tmp_path: Path) -> None:

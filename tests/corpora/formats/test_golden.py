@@ -91,7 +91,12 @@ def test_chat_messages_with_audio_parts(tmp_path: Path) -> None:
     assert asked["a.wav+b.wav"][0]["question"] == "<sound-1>\nCompare with\n<sound-2>"
     assert (asked["b.wav"][0]["question"], asked["b.wav"][0]["answer"]) == ("Which key?", "D minor")
     assert asked["b.wav"][0]["id"] == "b.wav-0"
-    assert left_out(tmp_path / "corpus") == {"audio embedded in the record": 1}
+    assert asked["b.wav+a.wav"][0]["question"] == "<sound-1>\n<sound-2>\nWhich is louder?"
+    assert left_out(tmp_path / "corpus") == {
+        "audio embedded in the record": 1,
+        "another number of sounds than of audio parts": 1,
+        "a part of type image": 1,
+    }
 
 
 def test_a_table_of_questions_and_captions(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import random
 import re
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from music_flamingo.cli import main
-from music_flamingo.corpora.conversations import CONVERSATION_FIELDS, PLACEHOLDER
+from music_flamingo.corpora.conversations import CONVERSATION_FIELDS, PLACEHOLDER, read_cuts
 from music_flamingo.corpora.formats.importing import import_command
 from music_flamingo.errors import UserError
 from tests.corpora.formats.folders import (
@@ -50,6 +51,18 @@ def test_every_conversation_holds_what_a_corpus_asks_for(tmp_path: Path) -> None
     for conversation in cut.custom["conversations"]:
         assert all(isinstance(conversation[name], str) for name in CONVERSATION_FIELDS)
         assert not any(PLACEHOLDER in conversation[name] for name in CONVERSATION_FIELDS)
+
+
+def test_a_corpus_is_read_with_the_paths_of_its_audio(tmp_path: Path) -> None:
+    write_sounds(tmp_path, "corpus/a.wav", "b.wav")
+    import_rows(tmp_path, row("corpus/a.wav"), row("b.wav"))
+    plain = tmp_path / "corpus" / "cuts_train.jsonl"
+    plain.with_suffix(".jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert {str(cut.recording.sources[0].source) for cut in read_cuts(tmp_path / "corpus", "train")} == {
+        str(tmp_path / "corpus" / "a.wav"),
+        str(tmp_path / "b.wav"),
+    }
 
 
 def test_excerpts_of_a_sound_are_cuts_of_their_own(tmp_path: Path) -> None:
@@ -121,14 +134,14 @@ def test_nothing_is_left_out_silently(tmp_path: Path, capsys: pytest.CaptureFixt
         "audio on the network": 1,
         "no answer": 1,
         "no sound file named": 1,
-        "conversations that are no list of messages": 1,
+        "conversations that are no messages with from and value": 1,
         "messages that are no list": 1,
         "a record that is no object": 1,
     }
     assert left_out(tmp_path / "corpus") == counts
     assert record_of_import(tmp_path / "corpus")["imported"]["train"]["conversations"] == 2
     shown = capsys.readouterr().out
-    assert "train: 2 conversations, 1 cuts of 1 pieces" in shown
+    assert "train: 2 conversations, 1 cuts of 1 songs" in shown
     assert f"left out {sum(counts.values())}: 2 audio missing (rows.jsonl:2)" in shown
     assert shown.splitlines()[-1].endswith(f"next: music-flamingo data check {tmp_path / 'corpus'}")
 

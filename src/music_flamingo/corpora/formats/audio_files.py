@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,9 @@ from music_flamingo.corpora.formats.record import NotImportedError
 OUTSIDE = "audio outside the audio root"
 _PLAIN = re.compile(r"(?:[^./\0][^/\0]*/)*[^./\0][^/\0]*")
 """A relative path that is spelled in one way only: most are, and to normalise takes longer than to parse the record."""
+_TRIED = 4
+_WAITING = 3.0
+"""Seconds that pass for each second of work from which on a file counts as waited for."""
 _HEADERS_KEPT = 100_000
 _MOST_FRAMES = 2**62
 """libsndfile gives 2**63 - 1 frames where a header does not tell."""
@@ -38,7 +42,7 @@ class AudioFiles:
     Args:
         root: relative paths start here.
         allow_outside: also take files that lie elsewhere.
-        threads: headers read at a time.
+        threads: headers read at a time where storage is slow.
     """
 
     def __init__(self, root: Path, *, allow_outside: bool = False, threads: int = 8) -> None:
@@ -47,6 +51,7 @@ class AudioFiles:
         self._real_root = os.path.realpath(root)
         self._threads = threads
         self._cached = lru_cache(_HEADERS_KEPT)(self._read)
+        self._real_folder = lru_cache(_HEADERS_KEPT)(os.path.realpath)
 
     @property
     def headers_read(self) -> int:
@@ -77,15 +82,22 @@ class AudioFiles:
         return os.path.join(self.root, key)
 
     def headers(self, keys: list[str]) -> dict[str, Header | str]:
-        """The header of each file, or the reason why there is none; several are read at a time."""
-        # A thread's start costs as much as a header.
-        if len(keys) < self._threads:
-            return {key: self._cached(key) for key in keys}
-        with ThreadPoolExecutor(self._threads) as pool:
-            return dict(zip(keys, pool.map(self._cached, keys), strict=True))
+        """The header of each file, or the reason why there is none.
+
+        Several are read at a time where storage keeps one waiting. Elsewhere threads would take four times as long, as
+        libsndfile is called in small steps, and at each of them threads wait for one another.
+        """
+        first, others = keys[:_TRIED], keys[_TRIED:]
+        start, worked = time.perf_counter(), time.thread_time()
+        found = {key: self._cached(key) for key in first}
+        waits = time.perf_counter() - start > _WAITING * (time.thread_time() - worked)
+        if waits and others:
+            with ThreadPoolExecutor(self._threads) as pool:
+                return found | dict(zip(others, pool.map(self._cached, others), strict=True))
+        return found | {key: self._cached(key) for key in others}
 
     def _read(self, key: str) -> Header | str:
-        path = os.path.realpath(self.full_path(key))
+        path = self._real_path(self.full_path(key))
         if not self.allow_outside and not path.startswith(f"{self._real_root}{os.sep}"):
             return OUTSIDE
         if not os.path.isfile(path):
@@ -97,6 +109,13 @@ class AudioFiles:
         if not 0 < info.frames < _MOST_FRAMES or info.samplerate < 1:
             return "audio without samples"
         return Header(info.samplerate, info.frames, info.channels)
+
+    def _real_path(self, path: str) -> str:
+        """`os.path.realpath`, which asks for every folder of every file, with folders asked for once."""
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        return os.path.join(self._real_folder(folder), name)
 
 
 def below(path: str | Path, folder: str | Path) -> str:

@@ -5,8 +5,8 @@
                   {"role": "assistant", "content": "..."}]}
 
 A part of type `audio`, `input_audio` or `audio_url` names a file (`audio`, `path`, `url`, or a mapping with one of
-them) or, without a name, stands for the row's own `audio` or `audios`. TRL's `prompt` and `completion` are one list of
-messages. With several sounds, `<sound-1>`, `<sound-2>` are written where they stood.
+them). Where no part names one, they stand for the row's own `audio` or `audios`. TRL's `prompt` and `completion` are
+one list of messages. With several sounds, `<sound-1>`, `<sound-2>` are written where they stood.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,10 +36,21 @@ def message_records(row: Mapping[str, Any]) -> Iterable[Record]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise NotImportedError("messages that are no list")
     several = sum(map(_count_sounds, messages)) > 1
-    named: list[Sound] = []
+    named: list[Sound | None] = []
     spoken = [(message.get("role"), _text_of(message.get("content"), named, several)) for message in messages]
     system, turns = turns_of(spoken)
-    return (record_of(row, tuple(named) or sounds_of(row), turns, _USED, system=system),)
+    return (record_of(row, _sounds(row, named), turns, _USED, system=system),)
+
+
+def _sounds(row: Mapping[str, Any], named: list[Sound | None]) -> tuple[Sound, ...]:
+    """Sounds of the parts, or the row's own where no part names one."""
+    sounds = tuple(sound for sound in named if sound is not None)
+    if len(sounds) == len(named) > 0:
+        return sounds
+    own = sounds_of(row)
+    if sounds or (named and len(own) != len(named)):
+        raise NotImportedError("another number of sounds than of audio parts")
+    return own
 
 
 def _joined(prompt: Any, completion: Any) -> Any:
@@ -52,8 +63,8 @@ def _count_sounds(message: Mapping[str, Any]) -> int:
     return sum(isinstance(part, dict) and part.get("type") in AUDIO_TYPES for part in parts)
 
 
-def _text_of(content: Any, sounds: list[Sound], several: bool) -> str:
-    """The text of a message; sounds among its parts are added to `sounds`."""
+def _text_of(content: Any, sounds: list[Sound | None], several: bool) -> str:
+    """The text of a message; sounds of its parts are added to `sounds`, None where a part names none."""
     if isinstance(content, str):
         return content
     texts = []
@@ -63,8 +74,7 @@ def _text_of(content: Any, sounds: list[Sound], several: bool) -> str:
             texts.append(part["text"])
         elif kind in AUDIO_TYPES:
             named = first_of(part, (*AUDIO_TYPES, "path", "url"))
-            if named is not None:
-                sounds.append(Sound(path_of(named)))
+            sounds.append(None if named is None else Sound(path_of(named)))
             if several:
                 texts.append(f"<sound-{len(sounds)}>")
         else:

@@ -33,10 +33,11 @@ def conversation_records(row: Mapping[str, Any]) -> Iterable[Record]:
     """
     if "conversations" not in row:
         return message_records(row)
-    messages = row["conversations"]
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise NotImportedError("conversations that are no list of messages")
-    system, turns = turns_of((message.get("from"), message.get("value")) for message in messages)
+    try:
+        messages = [(message["from"], message["value"]) for message in row["conversations"]]
+    except (TypeError, KeyError) as error:
+        raise NotImportedError("conversations that are no messages with from and value") from error
+    system, turns = turns_of(messages)
     return (record_of(row, sounds_of(row), turns, _USED, system=system),)
 
 

@@ -7,11 +7,12 @@ Records are read once and spread over files by song, then grouped one file at a 
 there are. The same input gives the same bytes. Manifests appear only when they are complete.
 """
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +52,23 @@ class Defaults:
 class Imported:
     """Counts of one split."""
 
+    songs: int = 0
     cuts: int = 0
     conversations: int = 0
     seconds: float = 0.0
-    pieces: set[str] = field(default_factory=set)
 
     def add(self, cut: dict[str, Any]) -> None:
         """Count a cut."""
         self.cuts += 1
         self.conversations += len(cut["custom"]["conversations"])
         self.seconds += cut["duration"]
-        self.pieces.add(cut["custom"]["piece"])
 
     def table(self) -> dict[str, float]:
         """The counts as JSON."""
         return {
             "conversations": self.conversations,
             "cuts": self.cuts,
-            "pieces": len(self.pieces),
+            "songs": self.songs,
             "hours": round(self.seconds / 3600, 3),
         }
 
@@ -103,7 +103,7 @@ def import_command(  # noqa: PLR0913 - one option each
         task: what records are that do not say: qa or caption.
         source: where records come from that do not say; by default the file's name.
         licence: of records that do not say.
-        trust_durations: where records tell duration and sampling_rate of a file, do not open it.
+        trust_durations: where records tell duration and sampling_rate of a file, do not open it but take it to be mono.
     """
     chosen = format_named(format)
     files = source_files(src, chosen)
@@ -113,7 +113,7 @@ def import_command(  # noqa: PLR0913 - one option each
     audio = AudioFiles(root, allow_outside=allow_outside)
     splits = SongSplits(split, val_share, test_share)
     maker = SongCuts(audio, splits, str(out.absolute()), trust_durations, left_out, changed)
-    with _new_manifests(out) as folder:
+    with _new_manifests(out) as folder, _no_search_for_cycles():
         with SongBuckets(folder) as buckets:
             _spread(files, chosen, Defaults(task, source, licence), maker, buckets)
         splits.settle()
@@ -142,15 +142,14 @@ def entry_of(record: Record, place: str, files: AudioFiles, defaults: Defaults) 
     """
     if not record.sounds:
         raise NotImportedError("text only")
-    if any(sound.start is not None for sound in record.sounds[1:]):
-        raise NotImportedError("an excerpt that is not the first sound")
     conversation = conversation_of(record, defaults.task)
     conversation["source"] = record.source or defaults.source
     conversation["licence"] = record.licence or defaults.licence
-    sounds = [(files.key(each.path), each.start, each.duration, each.sampling_rate) for each in record.sounds]
+    first, *others = record.sounds
     return {
         "place": place,
-        "sounds": sounds,
+        "sound": (files.key(first.path), first.start, first.duration, first.sampling_rate),
+        "others": [files.key(other.path) for other in others],
         "piece": record.piece,
         "split": known_split(record.split),
         "custom": record.custom,
@@ -187,6 +186,18 @@ def _new_manifests(out: Path) -> Iterator[Path]:
         shutil.rmtree(out if is_new else folder, ignore_errors=True)
 
 
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Without Python's search for cycles among objects: JSON has none, and looking takes a seventh of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _spread(files: list[Path], chosen: Format, defaults: Defaults, maker: SongCuts, buckets: SongBuckets) -> None:
     """Read all records and put them into buckets by song."""
     for file in files:
@@ -196,19 +207,20 @@ def _spread(files: list[Path], chosen: Format, defaults: Defaults, maker: SongCu
         for place, record in shown:
             try:
                 entry = entry_of(record, place, maker.files, known)
-                song = entry["sounds"][0][0]
+                song = entry["sound"][0]
                 buckets.add(song, entry)
             except NotImportedError as reason:
                 maker.left_out.add(str(reason), place)
                 continue
             maker.splits.note(song, entry["piece"], entry["split"])
-            for other, *_ in entry["sounds"][1:]:
+            for other in entry["others"]:
                 maker.splits.note(other, None, entry["split"])
-            _note_changes(record, entry, maker.changed)
+            _note_changes(record, entry, maker)
 
 
-def _note_changes(record: Record, entry: Entry, changed: LeftOut) -> None:
-    if record.split and entry["split"] is None:
+def _note_changes(record: Record, entry: Entry, maker: SongCuts) -> None:
+    changed = maker.changed
+    if record.split and entry["split"] is None and not maker.splits.forced:
         changed.add(f"split {record.split!r} is none of {', '.join(SPLITS)}: drawn", entry["place"])
     conversation = entry["conversation"]
     if conversation["form"] == "multiple_choice" and "options" not in conversation:
@@ -223,7 +235,9 @@ def _group(buckets: SongBuckets, maker: SongCuts, folder: Path) -> dict[str, Imp
         for songs in track(buckets.songs(), "writing cuts", NUM_BUCKETS, console=Console(stderr=True)):
             headers = maker.headers(entry for entries in songs.values() for entry in entries)
             for song, entries in songs.items():
-                for split, cut in maker.cuts(song, entries, headers):
+                split, cuts = maker.splits.split_of(song), maker.cuts(song, entries, headers)
+                imported[split].songs += bool(cuts)
+                for cut in cuts:
                     manifests[split].write(orjson.dumps(cut, option=orjson.OPT_APPEND_NEWLINE))
                     imported[split].add(cut)
     return imported
@@ -231,9 +245,8 @@ def _group(buckets: SongBuckets, maker: SongCuts, folder: Path) -> dict[str, Imp
 
 def _report(out: Path, imported: dict[str, Imported], left_out: LeftOut, changed: LeftOut) -> None:
     for split, counts in imported.items():
-        pieces, hours = len(counts.pieces), counts.seconds / 3600
-        size = f"{counts.conversations:,} conversations, {counts.cuts:,} cuts of {pieces:,} pieces"
-        print(f"{split}: {size}, {hours:,.2f} h")
+        size = f"{counts.conversations:,} conversations, {counts.cuts:,} cuts of {counts.songs:,} songs"
+        print(f"{split}: {size}, {counts.seconds / 3600:,.2f} h")
     print(f"left out {left_out.sentence()}")
     if changed.counts:
         print(f"changed {changed.sentence()}")

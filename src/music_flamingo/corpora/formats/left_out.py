@@ -4,7 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+OTHERS = "other reasons"
 _EXAMPLES = 5
+_REASONS = 100
+"""Some name what a record holds, and a million records may hold a million things."""
 
 
 @dataclass
@@ -16,6 +19,8 @@ class LeftOut:
 
     def add(self, reason: str, place: str) -> None:
         """Count a record, and remember where the first ones stand."""
+        if len(self.counts) >= _REASONS and reason not in self.counts:
+            reason = OTHERS
         self.counts[reason] += 1
         places = self.examples.setdefault(reason, [])
         if len(places) < _EXAMPLES:

@@ -17,7 +17,10 @@ WHOLE_WITHIN = 0.05
 _SHORTENED_BEYOND = 0.1
 
 Entry = dict[str, Any]
-"""What is known of a record before its audio is looked at: place, sounds, piece, split, custom, conversation."""
+"""What is known of a record before its audio is looked at.
+
+Its place, sound (path, start, duration, sampling rate), other sounds, piece, split, custom and conversation.
+"""
 Excerpt = tuple[float, float] | None
 """Start and duration in seconds; None for a whole file."""
 
@@ -49,16 +52,17 @@ class SongCuts:
         told: dict[str, Header | str] = {}
         unknown: dict[str, None] = {}
         for entry in entries:
-            for path, start, duration, rate in entry["sounds"]:
-                if self.trust_durations and start is None and duration and rate:
-                    told.setdefault(path, Header(rate, round(duration * rate), 1))
-                else:
-                    unknown[path] = None
+            path, start, duration, rate = entry["sound"]
+            if not (self.trust_durations and start is None and duration and rate):
+                unknown[path] = None
+            elif path not in told:
+                told[path] = Header(rate, round(duration * rate), 1)
+            unknown |= dict.fromkeys(entry["others"])
         self.trusted.update(told)
         return self.files.headers([path for path in unknown if path not in told]) | told
 
-    def cuts(self, song: str, entries: list[Entry], headers: Mapping[str, Header | str]) -> list[tuple[str, Any]]:
-        """(split, cut as JSON) of each excerpt of a song, in the order in which records first name them."""
+    def cuts(self, song: str, entries: list[Entry], headers: Mapping[str, Header | str]) -> list[dict[str, Any]]:
+        """The cuts of a song as JSON, one for each excerpt, in the order in which records first name them."""
         piece = next((entry["piece"] for entry in entries if entry["piece"] is not None), song)
         split = self.splits.split_of(song)
         groups: dict[tuple[Any, ...], list[Entry]] = {}
@@ -69,28 +73,23 @@ class SongCuts:
             except NotImportedError as reason:
                 self.left_out.add(str(reason), entry["place"])
                 continue
-            others = tuple(path for path, *_ in entry["sounds"][1:])
-            groups.setdefault((excerpt, *others), []).append(entry)
-        return [
-            (split, self._cut(song, excerpt, others, group, headers, piece))
-            for (excerpt, *others), group in groups.items()
-        ]
+            groups.setdefault((excerpt, *entry["others"]), []).append(entry)
+        return [self._cut(song, excerpt, others, group, headers, piece) for (excerpt, *others), group in groups.items()]
 
     def _require_split(self, entry: Entry, piece: str, split: str) -> None:
         if entry["piece"] not in (None, piece):
             raise NotImportedError("its sound belongs to another piece")
-        if any(self.splits.split_of(other) != split for other, *_ in entry["sounds"][1:]):
+        if entry["others"] and {*map(self.splits.split_of, entry["others"])} != {split}:
             raise NotImportedError("its sounds are in different splits")
         if not self.splits.forced and entry["split"] not in (None, split):
             raise NotImportedError(f"a {entry['split']} record of a song in {split}")
 
     def _excerpt(self, entry: Entry, headers: Mapping[str, Header | str]) -> Excerpt:
-        for path, *_ in entry["sounds"]:
-            problem = headers[path]
+        path, start, duration, _ = entry["sound"]
+        header = headers[path]
+        for problem in (header, *(headers[other] for other in entry["others"])):
             if isinstance(problem, str):
                 raise NotImportedError(problem)
-        path, start, duration, _ = entry["sounds"][0]
-        header = headers[path]
         if start is None or isinstance(header, str):
             return None
         excerpt, shortened = excerpt_within(start, duration, header.duration)

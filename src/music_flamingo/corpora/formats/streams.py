@@ -49,6 +49,7 @@ def json_entries(path: Path, prefix: str) -> Iterator[Row]:
         UserError: malformed, with file and place.
     """
     with opened(path) as file:
+        _skip_byte_order_mark(file)
         pairs = _parsed(ijson.kvitems(file, prefix, use_float=True), file, path)
         for key, value in pairs:
             yield f"{path.name}:{key}", {"key": key, **value} if isinstance(value, dict) else value
@@ -62,6 +63,7 @@ def json_fields(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     with opened(path) as file:
+        _skip_byte_order_mark(file)
         for prefix, event, value in _parsed(ijson.parse(file, use_float=True), file, path):
             if prefix in names and event in ("string", "number"):
                 found[prefix] = value
