@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from music_flamingo.corpora.formats.record import NotImportedError, Record, Sound
 from music_flamingo.corpora.formats.turns import Turns
@@ -20,7 +21,9 @@ _ATTRIBUTES = {
     "license": "licence",
 }
 """Field -> the record's attribute that it is, where it is there as text."""
-_READ = frozenset(("options", "metadata", "custom", "duration", "sampling_rate", *SOUND_FIELDS, *_EXCERPT_FIELDS))
+_STRUCTURED = {"options": list, "metadata": dict, "custom": dict}
+"""Field -> what it has to be; otherwise it is kept like fields that nothing is known of."""
+_READ = frozenset(("duration", "sampling_rate", *SOUND_FIELDS, *_EXCERPT_FIELDS))
 
 
 def first_of(row: Mapping[str, Any], names: Iterable[str]) -> Any:
@@ -44,7 +47,7 @@ def sounds_of(row: Mapping[str, Any]) -> tuple[Sound, ...]:
     paths = [path_of(each) for each in (named if isinstance(named, list) else [named])]
     is_excerpt = not _EXCERPT_FIELDS.isdisjoint(row)
     if len(paths) > 1:
-        if is_excerpt:
+        if is_excerpt and first_of(row, _EXCERPT_FIELDS) is not None:
             raise NotImportedError("an excerpt of several sounds")
         return tuple(Sound(path) for path in paths)
     rate = row.get("sampling_rate")
@@ -80,7 +83,7 @@ def path_of(named: Any) -> str:
     if rest.startswith("//"):
         if scheme != "file":
             raise NotImportedError("audio on the network")
-        return rest.removeprefix("//")
+        return unquote(rest.removeprefix("//"))
     return named
 
 
@@ -109,13 +112,12 @@ def record_of(
         if attribute is not None:
             if name == attribute or attribute not in read:
                 read[attribute] = str(value)
+        elif name in _STRUCTURED and isinstance(value, _STRUCTURED[name]):
+            read[name] = value
         elif name not in _READ and name not in used:
             extra[name] = value
-    for name in ("metadata", "custom"):
-        if isinstance(row.get(name), dict):
-            read[name] = row[name]
-    if isinstance(row.get("options"), list):
-        read["options"] = tuple(map(str, row["options"]))
+    if "options" in read:
+        read["options"] = tuple(map(str, read["options"]))
     read |= {name: value for name, value in told.items() if value is not None}
     return Record(sounds, turns, extra=extra, **read)
 
@@ -141,5 +143,5 @@ def _seconds(value: Any, name: str) -> float | None:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise NotImportedError(f"a {name} that is no time")
+        raise NotImportedError(f"{name} is no time")
     return seconds

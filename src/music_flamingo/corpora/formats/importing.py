@@ -127,10 +127,10 @@ def import_command(  # noqa: PLR0913 - one option each
             "imported": {name: counts.table() for name, counts in imported.items()},
             "left_out": left_out.table(),
             "changed": changed.table(),
-            "headers": {"read": audio.headers_read, "trusted": len(maker.trusted)},
+            "headers": {"read": audio.headers_read, "trusted": maker.tally["trusted"]},
         }
         text = json.dumps(record, indent=1, ensure_ascii=False)
-        (folder / "import.json").write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
+        (folder / "import.json").write_text(f"{text}\n", encoding="utf-8")
     _report(out, imported, left_out, changed)
 
 

@@ -3,6 +3,7 @@
 Cuts are written as plain JSON, as importing lhotse takes longer than importing a hundred thousand conversations.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class SongCuts:
         trust_durations: take lengths and rates from records that tell them, and open no file for those.
         left_out: counts what is not imported.
         changed: counts what is imported differently.
-        trusted: files that were not opened so far.
+        tally: how many files were `trusted` so far instead of being opened.
     """
 
     files: AudioFiles
@@ -45,7 +46,7 @@ class SongCuts:
     trust_durations: bool
     left_out: LeftOut
     changed: LeftOut
-    trusted: set[str] = field(default_factory=set)
+    tally: Counter[str] = field(default_factory=Counter)
 
     def headers(self, entries: Iterable[Entry]) -> dict[str, Header | str]:
         """Headers of all sounds of these entries, or why there is none."""
@@ -53,12 +54,12 @@ class SongCuts:
         unknown: dict[str, None] = {}
         for entry in entries:
             path, start, duration, rate = entry["sound"]
-            if not (self.trust_durations and start is None and duration and rate):
+            if not self.trust_durations or start is not None or (duration or 0) * (rate or 0) < 1:
                 unknown[path] = None
             elif path not in told:
                 told[path] = Header(rate, round(duration * rate), 1)
             unknown |= dict.fromkeys(entry["others"])
-        self.trusted.update(told)
+        self.tally["trusted"] += len(told)
         return self.files.headers([path for path in unknown if path not in told]) | told
 
     def cuts(self, song: str, entries: list[Entry], headers: Mapping[str, Header | str]) -> list[dict[str, Any]]:

@@ -19,9 +19,7 @@ def known_split(name: str | None) -> str | None:
 
 def stable_hash(name: str) -> int:
     """64 bits that are the same in every process and on every machine."""
-    # A path may hold bytes that are no UTF-8.
-    encoded = name.encode("utf-8", "surrogateescape")
-    return int.from_bytes(blake2b(encoded, digest_size=_HASH_BYTES).digest(), "big")
+    return int.from_bytes(blake2b(name.encode(), digest_size=_HASH_BYTES).digest(), "big")
 
 
 def drawn_split(song: int, val_share: float, test_share: float) -> str:
