@@ -16,7 +16,7 @@ OUTSIDE = "audio outside the audio root"
 _PLAIN = re.compile(r"(?:[^./\0][^/\0]*/)*[^./\0][^/\0]*")
 """A relative path that is spelled in one way only: most are, and to normalise takes longer than to parse the record."""
 _TRIED = 4
-_WAITING = 3.0
+_WAITING = 8.0
 """Seconds that pass for each second of work from which on a file counts as waited for."""
 _HEADERS_KEPT = 100_000
 _MOST_FRAMES = 2**62
@@ -103,12 +103,14 @@ class AudioFiles:
         if not os.path.isfile(path):
             return "audio missing"
         try:
-            info = soundfile.info(path)
+            # What soundfile.info does, without the log it asks for beside the header.
+            with soundfile.SoundFile(path) as sound:
+                header = Header(sound.samplerate, sound.frames, sound.channels)
         except (soundfile.LibsndfileError, OSError, ValueError):
             return "audio unreadable"
-        if not 0 < info.frames < _MOST_FRAMES or info.samplerate < 1:
+        if not 0 < header.num_samples < _MOST_FRAMES or header.sampling_rate < 1:
             return "audio without samples"
-        return Header(info.samplerate, info.frames, info.channels)
+        return header
 
     def _real_path(self, path: str) -> str:
         """`os.path.realpath`, which asks for every folder of every file, with folders asked for once."""
