@@ -16,12 +16,13 @@ from torch.utils.data import DataLoader
 from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.corpora.conversations import read_cuts, read_vocabulary
+from music_flamingo.corpora.conversations import read_vocabulary
 from music_flamingo.corpora.places import cache_folder, is_url
 from music_flamingo.corpora.song_lines import Songs
 from music_flamingo.corpora.songs import JoinedSongs, open_songs
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.data_modules.feature_store import FeatureStore
+from music_flamingo.data_modules.quarantine import SongsWithoutQuarantine, quarantine_line
 from music_flamingo.data_modules.song_order import Blend, SongOrder, Source
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SongSampler
@@ -110,12 +111,12 @@ class ConversationDataModule(LightningDataModule):
             self.shorten_songs,
         )
         self.vocabulary = read_vocabulary(self.corpus)
-        corpora = [source.corpus for source in self.blend.sources]
-        self.songs = [open_songs(corpus, "train") for corpus in corpora]
-        self.cuts = {
-            split: CutSet(list(chain.from_iterable(read_cuts(corpus, split) for corpus in corpora)))
-            for split in ("val", "test")
-        }
+        self.songs = [self._songs_of(source.corpus, "train") for source in self.blend.sources]
+        self.cuts = {split: CutSet(self._asked_about(split)) for split in ("val", "test")}
+        for source, songs in zip(self.blend.sources, self.songs, strict=True):
+            line = quarantine_line(songs, source.corpus)
+            if line is not None and self._rank == 0:
+                print(line)
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
         conversations = ConversationDataset(
@@ -151,8 +152,8 @@ class ConversationDataModule(LightningDataModule):
         if stage != "fit" or self.used_rows is None:
             return
         self.used_rows.commit(self._global_step)
-        # Every rank passes by all songs, and counts all that the curriculum keeps out.
-        skipped = {"visits the curriculum kept out": self.used_rows.sampler.state.skipped}
+        # Every rank passes by all songs, and counts all that are kept out.
+        skipped = {"visits that curriculum or quarantine kept out": self.used_rows.sampler.state.skipped}
         for what, count in self.used_rows.left_out.items():
             skipped[what] = self._over_ranks(count)
         for what, count in skipped.items():
@@ -171,11 +172,13 @@ class ConversationDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def admits(self, cut: Cut, row: int = 0) -> bool:
-        """Whether the curriculum lets a cut into the row of that number.
+        """Whether a cut may be in the row of that number: the curriculum lets it in, and something is asked about it.
 
         Raises:
             UserError: the curriculum limits the difficulty, and the cut does not say how difficult it is.
         """
+        if not cut.custom["conversations"]:  # in quarantine
+            return False
         limits = self.curriculum(row)
         if "max_difficulty" in limits and "difficulty" not in cut.custom:
             raise UserError(
@@ -188,8 +191,16 @@ class ConversationDataModule(LightningDataModule):
 
     @property
     def skipped_by_curriculum(self) -> int:
-        """Visits of songs that training went without so far."""
+        """Visits of songs that curriculum or quarantine kept out so far."""
         return 0 if self.used_rows is None else self.used_rows.sampler.state.skipped
+
+    def _songs_of(self, corpus: str, split: str) -> SongsWithoutQuarantine:
+        return SongsWithoutQuarantine(open_songs(corpus, split), corpus)
+
+    def _asked_about(self, split: str) -> list[Cut]:
+        corpora = [source.corpus for source in self.blend.sources]
+        songs = chain.from_iterable(self._songs_of(corpus, split) for corpus in corpora)
+        return [cut for cut in songs if cut.custom["conversations"]]
 
     def _require_songs(self, songs: Sequence[Cut]) -> None:
         """Raise a UserError when there are no songs, or the curriculum's first lesson lets none in."""

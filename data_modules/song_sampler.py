@@ -28,7 +28,7 @@ class SamplerState:
         drawn: visits of the epoch that were drawn.
         waiting: places in the epoch's order of visits that were drawn for a later step.
         rows: rows that each rank was given, in all epochs.
-        skipped: visits that the curriculum kept out, in all epochs.
+        skipped: visits that were not admitted, in all epochs.
     """
 
     epoch: int = 0
@@ -110,7 +110,8 @@ class SongSampler(Sampler[SongRow]):
             if epoch.rows > state.rows:
                 return
         raise UserError(
-            f"the curriculum lets in none of {len(self.songs)} songs for row {self.state.rows}: raise its limits"
+            f"curriculum and quarantine let in none of {len(self.songs)} songs for row {self.state.rows}: raise the "
+            "limits of the Curriculum"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import torch
 
-SCRIPTS = ("decode_speed", "shar_start")
+SCRIPTS = ("decode_speed", "check_speed", "import_speed", "shar_start")
 
 
 def main() -> None:

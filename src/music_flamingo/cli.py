@@ -1,7 +1,8 @@
 """`music-flamingo`: one command, one verb for each thing a person does.
 
 A verb is a line in a table and a typed function elsewhere, imported only once the verb is chosen, so that
-the help answers at once. Every mistake a user can mend ends in one line, `error: ...`, and exit status 2.
+the help answers at once. Every mistake a user can mend ends in one line, `error: ...`, and exit status 2; where a
+check found what it looks for, 1.
 """
 
 import difflib
@@ -11,7 +12,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from music_flamingo import __version__
 from music_flamingo.errors import UserError
@@ -78,6 +79,21 @@ VERBS = {
         "music_flamingo.evaluation.audit:audit_command", "say which songs a run lost or repeated", ("run",)
     ),
     "ask": Verb("music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")),
+    "data check": Verb(
+        "music_flamingo.corpora.inspection.check:check_command",
+        "find what is wrong with a corpus",
+        ("corpus",),
+    ),
+    "data stats": Verb(
+        "music_flamingo.corpora.inspection.stats:stats_command",
+        "count what is in a corpus",
+        ("corpus",),
+    ),
+    "data overlap": Verb(
+        "music_flamingo.corpora.inspection.overlap:overlap_command",
+        "find what of a corpus stands in a benchmark",
+        ("corpus",),
+    ),
 }
 
 
@@ -92,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(words)
     except UserError as error:
         print(f"error: {last_message(error)}", file=sys.stderr)
-        return 2
+        return error.exit_status
     return 0
 
 
@@ -168,14 +184,17 @@ def function_parser(prog: str, function: Callable[..., object], positionals: Seq
     jsonargparse = importlib.import_module("jsonargparse")
     texts = importlib.import_module("docstring_parser").parse(inspect.getdoc(function) or "")
     parser = jsonargparse.ArgumentParser(prog=prog, description=texts.short_description, exit_on_error=False)
-    types = inspect.get_annotations(function, eval_str=True)
+    types: dict[str, Any] = inspect.get_annotations(function, eval_str=True)
     helps = {text.arg_name: text.description for text in texts.params}
     for name in positionals:
         parser.add_argument(name, type=types[name], help=helps.get(name))
     flags = {name for name, kind in types.items() if kind is bool}
     for name in sorted(flags):
         parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
-    parser.add_function_arguments(function, skip={*positionals, *flags}, as_positional=False)
+    several = {name: get_args(kind)[0] for name, kind in types.items() if get_origin(kind) is list}
+    for name, kind in several.items():
+        parser.add_argument(f"--{name}", type=kind, nargs="+", required=True, help=helps.get(name))
+    parser.add_function_arguments(function, skip={*positionals, *flags, *several}, as_positional=False)
     return parser
 
 

@@ -282,7 +282,7 @@ def test_songs_the_curriculum_keeps_out_need_no_room(tmp_path: Path) -> None:
     cuts = [*data_module(corpus).songs[0], *data_module(long).songs[0]]
     cuts[-1].id = "long"
     data = data_module(corpus, max_tokens=600)
-    data.songs[0].cuts = cuts
+    data.songs[0].songs.cuts = cuts
     with pytest.raises(UserError, match="cut long: expected at most 600 tokens"):
         data.train_dataloader()
     data.curriculum = lambda row: {"max_duration": 15.0}

@@ -201,7 +201,7 @@ def test_what_the_curriculum_keeps_out_is_counted_and_not_heard() -> None:
 
 
 def test_a_curriculum_that_lets_none_in_stops_the_run() -> None:
-    with pytest.raises(UserError, match="lets in none of 3 songs for row 0: raise its limits"):
+    with pytest.raises(UserError, match="let in none of 3 songs for row 0: raise the limits"):
         list(sampler(songs([10] * 3), 40, 1, 0, admits=lambda cut, row: False))
 
 

@@ -9,6 +9,7 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 from lhotse.utils import fastcopy
 
+from music_flamingo.corpora.cut_fields import wrong_field
 from music_flamingo.errors import UserError
 
 CONVERSATION_FIELDS = ("id", "task", "question_name", "form", "question", "answer")
@@ -18,14 +19,26 @@ PLACEHOLDER = "<sound>"
 
 
 def read_cut(line: str | bytes, place: str) -> Cut:
-    """A song with its conversations.
+    """A song whose conversations can be asked.
 
     Args:
         line: the cut as JSON.
         place: file and line, for messages.
 
     Raises:
-        UserError: the line is not a cut with conversations that can be asked.
+        UserError: the line is no such thing.
+    """
+    cut = parse_cut(line, place)
+    for number, conversation in enumerate(cut.custom["conversations"]):
+        check_conversation(conversation, f"{place}: custom.conversations[{number}]")
+    return cut
+
+
+def parse_cut(line: str | bytes, place: str) -> Cut:
+    """A line of a manifest as a cut with a list of conversations, which may be anything.
+
+    Raises:
+        UserError: it is no cut, or has no conversations.
     """
     try:
         cut = deserialize_item(json.loads(line))
@@ -33,15 +46,29 @@ def read_cut(line: str | bytes, place: str) -> Cut:
         raise UserError(
             f"{place}: expected a cut as JSON, got {error.msg} at column {error.colno}: mend the line"
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RecursionError) as error:
         raise UserError(f"{place}: expected a lhotse cut, got {type(error).__name__} {error}: mend the line") from error
     if not isinstance(cut, MonoCut | MultiCut) or not (cut.custom or {}).get("conversations"):
         raise UserError(
             f"{place}: expected a cut with custom.conversations, got none: add what is asked about the song"
         )
-    for number, conversation in enumerate(cut.custom["conversations"]):
-        _check_conversation(conversation, f"{place}: custom.conversations[{number}]")
+    complaint = wrong_field(cut)
+    if complaint is not None:
+        raise UserError(f"{place}: {complaint}: mend the line")
     return cut
+
+
+def check_conversation(conversation: Any, place: str) -> None:
+    """Raise a UserError that names the place unless a conversation holds all that is needed, as text."""
+    for field in CONVERSATION_FIELDS:
+        value = conversation.get(field) if isinstance(conversation, dict) else None
+        if not isinstance(value, str):
+            raise UserError(f"{place}.{field}: expected text, got {value!r}: add it")
+        if PLACEHOLDER in value:
+            raise UserError(
+                f"{place}.{field}: expected words, got {PLACEHOLDER} in {value!r}: remove it, as the prompt puts the "
+                "song before the question by itself"
+            )
 
 
 def with_paths_below(cut: Cut, folder: str | Path) -> Cut:
@@ -53,15 +80,3 @@ def with_paths_below(cut: Cut, folder: str | Path) -> Cut:
         if isinstance(sound, Recording)
     }
     return fastcopy(cut, custom={**cut.custom, **sounds}) if sounds else cut
-
-
-def _check_conversation(conversation: Any, place: str) -> None:
-    for field in CONVERSATION_FIELDS:
-        value = conversation.get(field) if isinstance(conversation, dict) else None
-        if not isinstance(value, str):
-            raise UserError(f"{place}.{field}: expected text, got {value!r}: add it")
-        if PLACEHOLDER in value:
-            raise UserError(
-                f"{place}.{field}: expected words, got {PLACEHOLDER} in {value!r}: remove it, as the prompt puts the "
-                "song before the question by itself"
-            )

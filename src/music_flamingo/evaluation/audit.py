@@ -25,7 +25,7 @@ class EpochAudit:
     Attributes:
         epoch: its number.
         visits: of songs, trained on.
-        kept_out: visits that the curriculum kept out.
+        kept_out: visits that curriculum or quarantine kept out.
         lost: songs that were due and neither trained on nor kept out; None in the epoch under way.
         repeated: visits beyond those that were due.
     """
@@ -45,7 +45,7 @@ def audit_command(run: Path) -> None:
     """
     starts, epochs = read_starts(run / "ledger"), audit(run)
     table = Table(title=f"{run}: songs trained on, started {len(starts)} times", title_justify="left")
-    for column in ("epoch", "visits", "kept out by the curriculum", "lost", "repeated"):
+    for column in ("epoch", "visits", "kept out", "lost", "repeated"):
         table.add_column(column, justify="right")
     for each in epochs:
         numbers = (each.epoch, each.visits, each.kept_out, each.lost, each.repeated)

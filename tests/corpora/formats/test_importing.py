@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from music_flamingo.cli import main
-from music_flamingo.corpora.conversations import CONVERSATION_FIELDS, PLACEHOLDER, read_cuts
+from music_flamingo.corpora.conversations import read_cuts
+from music_flamingo.corpora.cut_line import CONVERSATION_FIELDS, PLACEHOLDER
 from music_flamingo.corpora.formats.importing import import_command
 from music_flamingo.errors import UserError
 from tests.corpora.formats.folders import (
