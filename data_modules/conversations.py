@@ -19,7 +19,7 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.conversations import read_vocabulary
 from music_flamingo.corpora.places import cache_folder, is_url
 from music_flamingo.corpora.song_lines import Songs
-from music_flamingo.corpora.songs import JoinedSongs, open_songs
+from music_flamingo.corpora.songs import JoinedSongs, holds_split, open_songs
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.data_modules.feature_store import FeatureStore
 from music_flamingo.data_modules.quarantine import SongsWithoutQuarantine, quarantine_line
@@ -41,12 +41,14 @@ class ConversationDataModule(LightningDataModule):
     "conversations": [{"id": "...", "question_name": "drums", "form": "open", "question": "...", "answer": "yes"}]}}`.
 
     Args:
-        corpus: folder with `cuts_train.jsonl.gz`, `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz`, or what else
-            `open_songs` reads, of lhotse Shar also a URL; or a blend of several.
+        corpus: folder with `cuts_train.jsonl.gz`, and `cuts_val.jsonl.gz` and `cuts_test.jsonl.gz` where there is
+            something to validate and test on, or what else `open_songs` reads, of lhotse Shar also a URL; or a blend
+            of several.
         processor: Hugging Face directory whose processor reads text and audio.
         style: which conversations are used, and how their targets are written.
         test_style: the same for the test rows; None takes `style`.
-        questions_per_song: conversations per song and visit in training; all share the song's audio tokens.
+        questions_per_song: conversations per song and visit in training; all share the song's audio tokens. With null
+            all are asked at every visit: then a pass over the songs is a pass over what is said about them.
         prompts_only: training rows hold prompts without targets.
         max_duration: seconds of audio per training row, unless one of the next two limits it instead.
         max_tokens: the most tokens of a training row.
@@ -66,7 +68,7 @@ class ConversationDataModule(LightningDataModule):
         processor: str,
         style: ConversationStyle,
         test_style: ConversationStyle | None = None,
-        questions_per_song: int = 6,
+        questions_per_song: int | None = 6,
         prompts_only: bool = False,
         max_duration: float = 160.0,
         max_tokens: int | None = None,
@@ -161,9 +163,11 @@ class ConversationDataModule(LightningDataModule):
                 print(f"left out: {count} {what}")
 
     def val_dataloader(self) -> DataLoader[PackedBatch]:
+        self._say_if_empty("val")
         return self._fixed_loader(self.cuts["val"], self.style, self.questions_per_song, prompts_only=self.prompts_only)
 
     def test_dataloader(self) -> DataLoader[PackedBatch]:
+        self._say_if_empty("test")
         # lhotse gives ranks equally many rows, some songs twice if need be: here each song is to be answered once.
         share = CutSet(list(self.cuts["test"])[self._rank :: self._world_size])
         return self._fixed_loader(share, self.test_style, None, prompts_only=True, world_size=1, rank=0)
@@ -194,12 +198,16 @@ class ConversationDataModule(LightningDataModule):
         """Visits of songs that curriculum or quarantine kept out so far."""
         return 0 if self.used_rows is None else self.used_rows.sampler.state.skipped
 
+    def _say_if_empty(self, split: str) -> None:
+        if not len(self.cuts[split]) and self._rank == 0:
+            print(f"{self.corpus}: no {split} songs: nothing is heard there")
+
     def _songs_of(self, corpus: str, split: str) -> SongsWithoutQuarantine:
         return SongsWithoutQuarantine(open_songs(corpus, split), corpus)
 
     def _asked_about(self, split: str) -> list[Cut]:
         corpora = [source.corpus for source in self.blend.sources]
-        songs = chain.from_iterable(self._songs_of(corpus, split) for corpus in corpora)
+        songs = chain.from_iterable(self._songs_of(each, split) for each in corpora if holds_split(each, split))
         return [cut for cut in songs if cut.custom["conversations"]]
 
     def _require_songs(self, songs: Sequence[Cut]) -> None:

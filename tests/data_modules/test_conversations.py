@@ -1,5 +1,6 @@
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -13,7 +14,7 @@ from lhotse.dataset import SimpleCutSampler
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.shar.build import shar_command
 from music_flamingo.corpora.songbook.noise import MachineNoise
-from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
+from music_flamingo.data_modules import Blend, ConversationDataModule, DirectAnswers, Source, ThinkTraces
 from music_flamingo.data_modules.song_sampler import SamplerState
 from music_flamingo.data_modules.training_rows import DROPPED
 from music_flamingo.errors import UserError
@@ -289,3 +290,27 @@ def test_songs_the_curriculum_keeps_out_need_no_room(tmp_path: Path) -> None:
     rows = list(data.train_dataloader())
     assert len([root for row in rows for root in row.tree.roots()]) == 3
     assert rows[-1].origin.state.skipped == 1
+
+
+def test_a_blend_visits_each_corpus_as_often_as_its_passes_say(tmp_path: Path) -> None:
+    corpora = [write_corpus(tmp_path / name, train=songs, held_out=2) for name, songs in (("a", 3), ("b", 4))]
+    (corpora[1] / "cuts_val.jsonl.gz").unlink()
+    data = data_module(corpora[0])
+    data.blend = Blend([Source(str(corpora[0]), passes=2.0), Source(str(corpora[1]), passes=0.5)])
+    data.setup("fit")
+    sampler = data.train_dataloader().sampler
+    heard: Counter[str] = Counter()
+    for epoch in range(2):
+        sampler.state = SamplerState(epoch)
+        heard.update(str(cut.recording.sources[0].source) for row in sampler for cut in row.cuts)
+    assert sorted(heard.values()) == [1] * 4 + [4] * 3
+    assert {Path(path).is_relative_to(corpora[0]) for path, visits in heard.items() if visits == 4} == {True}
+    assert len(data.cuts["val"]) == 2
+    assert len(data.cuts["test"]) == 4
+
+
+def test_a_corpus_without_songs_to_validate_on_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = write_corpus(tmp_path)
+    (corpus / "cuts_val.jsonl.gz").unlink()
+    assert list(data_module(corpus).val_dataloader()) == []
+    assert f"{corpus}: no val songs: nothing is heard there" in capsys.readouterr().out

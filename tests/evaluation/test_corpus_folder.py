@@ -30,7 +30,7 @@ def test_a_missing_folder_names_the_recipe_field(tmp_path):
 def test_a_missing_manifest_is_named(folder):
     (folder / "cuts_test.jsonl.gz").unlink()
 
-    with pytest.raises(UserError, match=r"cuts_test\.jsonl\.gz: the corpus lacks this manifest"):
+    with pytest.raises(UserError, match=r"cuts_test\.jsonl\.gz, which does not exist"):
         read_corpus(folder)
 
 

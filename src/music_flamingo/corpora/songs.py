@@ -1,6 +1,6 @@
 """Opening the songs of a corpus, however they are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +27,33 @@ def open_songs(corpus: str | Path, split: str) -> Songs:
     Raises:
         UserError: the corpus holds no such split, or holds it more than once.
     """
-    shar = f"{str(corpus).rstrip('/')}/{split}"
-    if is_url(corpus):
-        if not shards_of(shar):
-            raise UserError(f"expected the {split} cuts as Shar in {shar}, which holds none: check the URL")
-        return SharSongs(shar)
-    compressed, plain = (Path(corpus) / f"cuts_{split}.{ending}" for ending in ("jsonl.gz", "jsonl"))
-    found = [path for path in (compressed, plain) if path.exists()]
-    found += [Path(shar)] if shards_of(shar) else []
+    found = _storages(corpus, split)
     if not found:
-        raise UserError(f"expected the {split} cuts in {compressed}, which does not exist: make a corpus there first")
+        raise UserError(
+            f"expected the {split} cuts in {corpus}/cuts_{split}.jsonl.gz, which does not exist, or stored otherwise: "
+            "make a corpus there first"
+        )
     if len(found) > 1:
-        names = " and ".join(path.name for path in found)
+        names = " and ".join(place.rsplit("/", 1)[-1] for place in found)
         raise UserError(f"{corpus}: expected the {split} cuts once, got {names}: remove all but one")
-    if found == [plain]:
-        return IndexedSongs(plain)
-    return ListedSongs(compressed) if found == [compressed] else SharSongs(shar)
+    return next(iter(found.values()))(next(iter(found)))
+
+
+def holds_split(corpus: str | Path, split: str) -> bool:
+    """Whether a corpus has songs of a split, in whatever storage."""
+    return bool(_storages(corpus, split))
+
+
+def _storages(corpus: str | Path, split: str) -> dict[str, Callable[[str], Songs]]:
+    """Where the songs of a split lie, and what reads them there."""
+    folder = str(corpus).rstrip("/")
+    manifests: dict[str, Callable[[str], Songs]] = {
+        f"{folder}/cuts_{split}.jsonl.gz": lambda place: ListedSongs(Path(place)),
+        f"{folder}/cuts_{split}.jsonl": lambda place: IndexedSongs(Path(place)),
+    }
+    found = {} if is_url(corpus) else {place: read for place, read in manifests.items() if Path(place).exists()}
+    shar = f"{folder}/{split}"
+    return {**found, shar: SharSongs} if shards_of(shar) else found
 
 
 class JoinedSongs(Songs):

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet
 from lhotse.cut import Cut
 
+from music_flamingo.corpora.songs import open_songs
 from music_flamingo.errors import UserError
 from music_flamingo.evaluation.baselines import AskedQuestion, asked_questions
 
@@ -31,8 +31,8 @@ class CorpusFolder:
     @cached_property
     def train_questions(self) -> list[AskedQuestion]:
         """Every question of the training split with the clip's attributes."""
-        cuts = _read_cuts(self.folder / "cuts_train.jsonl.gz")
-        return [question for cut in cuts for question in asked_questions(cut.custom or {})]
+        songs = open_songs(self.folder, "train")
+        return [question for cut in songs for question in asked_questions(cut.custom or {})]
 
     @cached_property
     def test_questions(self) -> dict[str, AskedQuestion]:
@@ -58,16 +58,9 @@ def read_corpus(folder: Path) -> CorpusFolder:
             f"{folder}: no such corpus folder (recipe field data.init_args.corpus); run the report from "
             "the folder the training was started in"
         )
-    cuts = _read_cuts(folder / "cuts_test.jsonl.gz")
-    test_cuts = {cut.id: cut for cut in cuts.with_recording_path_prefix(folder)}
+    test_cuts = {cut.id: cut for cut in open_songs(folder, "test")}
     vocabulary = _read_json(folder / "vocabulary.json")
     return CorpusFolder(folder, _read_json(folder / "corpus.json"), vocabulary.get("fields", {}), test_cuts)
-
-
-def _read_cuts(path: Path) -> CutSet:
-    if not path.is_file():
-        raise UserError(f"{path}: the corpus lacks this manifest; make the corpus again")
-    return CutSet.from_file(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
