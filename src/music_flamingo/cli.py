@@ -54,31 +54,17 @@ VERBS = {
         "make a corpus of real music with exact answers",
     ),
     "init": Verb("music_flamingo.new_model:init_command", "make an untrained model to start from"),
-    "data shar": Verb(
-        "music_flamingo.corpora.shar.build:shar_command", "store a corpus as lhotse Shar, with an index", ("corpus",)
-    ),
-    "data shar-index": Verb(
-        "music_flamingo.corpora.shar.build:shar_index_command", "index a corpus of lhotse Shar", ("corpus",)
-    ),
-    "data import": Verb(
-        "music_flamingo.corpora.formats.importing:import_command",
-        "make a corpus of a published dataset",
-        ("format", "src"),
-    ),
-    "data export": Verb(
-        "music_flamingo.corpora.formats.exporting:export_command",
-        "write a corpus as a published format",
-        ("corpus",),
-    ),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
         "write report.json and report.html of a run",
         ("run",),
     ),
-    "data audit": Verb(
-        "music_flamingo.evaluation.audit:audit_command", "say which songs a run lost or repeated", ("run",)
-    ),
     "ask": Verb("music_flamingo.evaluation.ask:ask_command", "ask a trained model about a song", ("song", "question")),
+    "data import": Verb(
+        "music_flamingo.corpora.formats.importing:import_command",
+        "make a corpus of a published dataset",
+        ("format", "src"),
+    ),
     "data check": Verb(
         "music_flamingo.corpora.inspection.check:check_command",
         "find what is wrong with a corpus",
@@ -93,6 +79,20 @@ VERBS = {
         "music_flamingo.corpora.inspection.overlap:overlap_command",
         "find what of a corpus stands in a benchmark",
         ("corpus",),
+    ),
+    "data shar": Verb(
+        "music_flamingo.corpora.shar.build:shar_command", "store a corpus as lhotse Shar, with an index", ("corpus",)
+    ),
+    "data shar-index": Verb(
+        "music_flamingo.corpora.shar.build:shar_index_command", "index a corpus of lhotse Shar", ("corpus",)
+    ),
+    "data export": Verb(
+        "music_flamingo.corpora.formats.exporting:export_command",
+        "write a corpus as a published format",
+        ("corpus",),
+    ),
+    "data audit": Verb(
+        "music_flamingo.evaluation.audit:audit_command", "say which songs a run lost or repeated", ("run",)
     ),
 }
 
