@@ -1,5 +1,6 @@
 """Checkpoints from which a killed run goes on."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ class SealedCheckpointIO(TorchCheckpointIO):
                 f"{path}: expected a whole checkpoint, got one that was cut, changed, or written by another program: "
                 "give another, or --ckpt_path last for the newest whole one"
             )
-        return super().load_checkpoint(path, map_location, weights_only)
+        try:
+            return super().load_checkpoint(path, map_location, weights_only)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise UserError(
+                f"{path}: expected tensors and plain values, got {str(error).splitlines()[0]}: give a checkpoint that "
+                "`fit` wrote"
+            ) from error
 
 
 class RollingCheckpoint(Checkpoint):

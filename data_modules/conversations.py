@@ -1,7 +1,7 @@
 """The data of the training stages: corpora of songs with conversations, in rows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch
@@ -22,6 +22,7 @@ from music_flamingo.corpora.song_lines import Songs
 from music_flamingo.corpora.songs import JoinedSongs, holds_split, open_songs
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.data_modules.feature_store import FeatureStore
+from music_flamingo.data_modules.loading_processes import end_with_parent
 from music_flamingo.data_modules.quarantine import SongsWithoutQuarantine, quarantine_line
 from music_flamingo.data_modules.song_order import Blend, SongOrder, Source
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
@@ -128,7 +129,7 @@ class ConversationDataModule(LightningDataModule):
         self.used_rows = UsedRows(sampler)
         if self._restored is not None:
             self.used_rows.load_state_dict(self._restored)
-        return DataLoader(TrainingRows(conversations), sampler=sampler, batch_size=None, num_workers=self.num_workers)
+        return self._loader(TrainingRows(conversations), sampler)
 
     def on_before_batch_transfer(self, batch: PackedBatch, dataloader_idx: int) -> PackedBatch:
         """Note which training row is next; Lightning calls this for every row in turn, in the training process."""
@@ -256,7 +257,16 @@ class ConversationDataModule(LightningDataModule):
     ) -> DataLoader[PackedBatch]:
         sampler = SimpleCutSampler(cuts, max_duration=self.test_max_duration, shuffle=False, **ranks)
         dataset = ConversationDataset(self.chat, self.store, style, per_song, prompts_only, self.seed)
-        return DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+        return self._loader(dataset, sampler)
+
+    def _loader(self, dataset: Dataset[PackedBatch], sampler: Iterable[Any]) -> DataLoader[PackedBatch]:
+        return DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=None,
+            num_workers=self.num_workers,
+            worker_init_fn=end_with_parent if self.num_workers else None,
+        )
 
     @property
     def _features_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """The command that is killed: `music-flamingo`, saying on a pipe where it is."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,9 +15,13 @@ from music_flamingo.callbacks import rolling_checkpoint
 from music_flamingo.data_modules import ConversationDataModule  # noqa: F401  likewise
 from music_flamingo.stages import GRPOModule, SFTModule
 
+START_METHOD = "fork"
+
 
 def watched_run(words: Sequence[str], events: Connection, log: str) -> None:
     """Run the command, and leave with its exit status."""
+    # As in a process that a person starts; one of a fork server would start its loading processes by another.
+    multiprocessing.set_start_method(START_METHOD, force=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -49,6 +49,20 @@ def mono_pieces(cut: Cut, source: str) -> Iterator[Samples]:
             yield _average(piece, columns)
 
 
+def check_sources(cut: Cut, source: str) -> None:
+    """Refuse what lhotse would run a program or go to the network for.
+
+    Raises:
+        UserError: the audio is neither in a file nor in memory.
+    """
+    for stored in cut.recording.sources:
+        if stored.type not in ("file", "memory"):
+            raise UserError(
+                f"{source}: expected audio in a file, got a source of type {stored.type!r}, which would run a program "
+                "or go to the network: store the audio in a file"
+            )
+
+
 def check_headers(cut: Cut, source: str) -> None:
     """`check_header` for each file of a cut."""
     for stored in cut.recording.sources if cut.has_recording else ():

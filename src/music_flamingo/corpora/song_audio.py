@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lhotse import Recording
+from lhotse import AudioSource, Recording
 from lhotse.audio.utils import (
     AudioLoadingError,
     DurationMismatchError,
@@ -15,7 +15,7 @@ from lhotse.audio.utils import (
 from lhotse.cut import Cut
 from lhotse.utils import compute_num_samples
 
-from music_flamingo.corpora.audio_file import check_headers, check_rate, is_one_file, mono_pieces
+from music_flamingo.corpora.audio_file import check_headers, check_rate, check_sources, is_one_file, mono_pieces
 from music_flamingo.corpora.resampling import Samples, resampled
 from music_flamingo.corpora.shar.stored import place_of, with_audio, with_places
 from music_flamingo.errors import UserError
@@ -49,6 +49,7 @@ def waveform_blocks(cut: Cut, sampling_rate: int, block_samples: int) -> Iterato
         cut = with_audio(cut)
         if not cut.has_recording:
             raise UserError(f"{source}: expected a recording, got none: remove the cut from the corpus")
+        check_sources(cut, source)
         check_rate(cut.sampling_rate, source)
         if is_one_file(cut):
             pieces = resampled(mono_pieces(cut, source), cut.sampling_rate, sampling_rate)
@@ -77,8 +78,11 @@ def song_cut(song: Path) -> Cut:
     if not song.is_file():
         raise UserError(f"{song}: expected an audio file, but it does not exist: check the path")
     try:
-        recording = Recording.from_file(song)
-    except (AudioLoadingError, soundfile.LibsndfileError, OSError, ValueError, AssertionError) as error:
+        # Not lhotse's `Recording.from_file`, which hands what libsndfile refuses to ffmpeg and other programs.
+        header = soundfile.info(song)
+        sources = [AudioSource("file", channels=list(range(header.channels)), source=str(song))]
+        recording = Recording(song.stem, sources, header.samplerate, header.frames, header.duration)
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise UserError(
             f"{song}: expected wav, flac, mp3, ogg or opus, got {first_line(error)}: convert or replace it"
         ) from error
