@@ -126,7 +126,7 @@ class ConversationDataModule(LightningDataModule):
             self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
         )
         sampler = self._train_sampler(conversations)
-        self.used_rows = UsedRows(sampler)
+        self.used_rows = UsedRows(sampler, lambda: self._global_step)
         if self._restored is not None:
             self.used_rows.load_state_dict(self._restored)
         return self._loader(TrainingRows(conversations), sampler)
@@ -134,14 +134,14 @@ class ConversationDataModule(LightningDataModule):
     def on_before_batch_transfer(self, batch: PackedBatch, dataloader_idx: int) -> PackedBatch:
         """Note which training row is next; Lightning calls this for every row in turn, in the training process."""
         if batch.origin is not None and self.used_rows is not None:
-            self.used_rows.begin(batch.origin, self._global_step)
+            self.used_rows.begin(batch.origin)
         return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is in its data: after the last optimizer step, whatever was loaded ahead."""
         if self.used_rows is None:
             return {}
-        self.used_rows.commit(self._global_step)
+        self.used_rows.commit()
         state = self.used_rows.state_dict()
         return {**state, "left_out": {what: self._over_ranks(n) for what, n in state["left_out"].items()}}
 
@@ -154,7 +154,7 @@ class ConversationDataModule(LightningDataModule):
         """Say what training left out."""
         if stage != "fit" or self.used_rows is None:
             return
-        self.used_rows.commit(self._global_step)
+        self.used_rows.commit()
         # Every rank passes by all songs, and counts all that are kept out.
         skipped = {"visits that curriculum or quarantine kept out": self.used_rows.sampler.state.skipped}
         for what, count in self.used_rows.left_out.items():

@@ -76,6 +76,7 @@ class SongSampler(Sampler[SongRow]):
 
     Attributes:
         state: of the last row that was used.
+        before_epoch: called as an iteration begins, so that `state` can be brought up to date.
 
     Raises:
         UserError: a cut is more than a row may hold, or none is let in.
@@ -99,8 +100,10 @@ class SongSampler(Sampler[SongRow]):
         self.world_size = world_size
         self.rank = rank
         self.state = SamplerState()
+        self.before_epoch: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[SongRow]:
+        self.before_epoch()
         for state in (self.state, SamplerState(self.state.epoch + 1, rows=self.state.rows, skipped=self.state.skipped)):
             epoch = _EpochRows(self, state)
             for rows in iter(epoch.next_rows, []):

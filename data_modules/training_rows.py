@@ -5,7 +5,7 @@ counts is what an optimizer step was taken on.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,26 +43,29 @@ class UsedRows:
 
     Args:
         sampler: of the training rows; its `state` becomes that of the last row an optimizer step was taken on.
+        steps: gives the optimizer steps taken so far.
 
     Attributes:
         left_out: what those rows lacked, by the reason.
     """
 
-    def __init__(self, sampler: SongSampler) -> None:
+    def __init__(self, sampler: SongSampler, steps: Callable[[], int]) -> None:
         self.sampler = sampler
+        self.sampler.before_epoch = self.commit
+        self.steps = steps
         self.left_out: Counter[str] = Counter()
         self._begun: list[RowOrigin] = []
-        self._step = 0
+        self._steps_before = 0
 
-    def begin(self, origin: RowOrigin, step: int) -> None:
-        """A row is about to be trained on, after `step` optimizer steps."""
-        self.commit(step)
+    def begin(self, origin: RowOrigin) -> None:
+        """A row is about to be trained on."""
+        self.commit()
         self._begun.append(origin)
-        self._step = step
+        self._steps_before = self.steps()
 
-    def commit(self, step: int) -> None:
-        """After `step` optimizer steps: if one was taken since, the rows begun before it are used."""
-        if step == self._step or not self._begun:
+    def commit(self) -> None:
+        """If an optimizer step was taken on the rows begun, they are used."""
+        if not self._begun or self.steps() == self._steps_before:
             return
         self.sampler.state = self._begun[-1].state
         for origin in self._begun:

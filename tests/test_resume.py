@@ -81,6 +81,15 @@ def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(
         assert audit(stage) == audited, step
 
 
+def test_no_row_is_trained_twice_where_an_epoch_ends_between_two_checkpoints(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", train=5, held_out=2)
+    rolling = CALLBACKS[-1].replace("every_steps: 1,", "every_steps: 100,")
+    stage = fit("2_sft.yaml", tmp_path, **{"trainer.callbacks": f"[{CALLBACKS[2]}, {rolling}]"})
+    whole_epochs = audit(stage)[:-1]
+    assert len(whole_epochs) >= 2
+    assert {(each.lost, each.repeated) for each in whole_epochs} == {(0, 0)}
+
+
 def test_a_run_goes_on_with_another_number_of_loading_processes(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", train=5, held_out=2)
     stage = fit("2_sft.yaml", tmp_path)

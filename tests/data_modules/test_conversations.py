@@ -36,8 +36,11 @@ def data_module(corpus: Path, **settings: object) -> ConversationDataModule:
 
 def use(data: ConversationDataModule, row: PackedBatch) -> None:
     """Train on a row, as far as the data module can tell."""
-    data.used_rows.begin(row.origin, step=0)
-    data.used_rows.commit(step=1)
+    steps = data.used_rows.steps
+    data.used_rows.begin(row.origin)
+    data.used_rows.steps = lambda: steps() + 1
+    data.used_rows.commit()
+    data.used_rows.steps = steps
 
 
 def answers_of(row: PackedBatch) -> list[tuple[str, str]]:
