@@ -1,15 +1,18 @@
 """Checkpoints from which a killed run goes on."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from music_flamingo.checkpoint_file import is_whole, newest_first, write_checkpoint
 from music_flamingo.errors import UserError
+
+UnpicklingError = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]
+"""What `torch.load` raises with `weights_only` where a file holds more than tensors and plain values."""
 
 
 class SealedCheckpointIO(TorchCheckpointIO):
@@ -26,7 +29,7 @@ class SealedCheckpointIO(TorchCheckpointIO):
             )
         try:
             return super().load_checkpoint(path, map_location, weights_only)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        except (UnpicklingError, EOFError, RuntimeError) as error:
             raise UserError(
                 f"{path}: expected tensors and plain values, got {str(error).splitlines()[0]}: give a checkpoint that "
                 "`fit` wrote"

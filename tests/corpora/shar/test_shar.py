@@ -131,7 +131,10 @@ def test_a_song_behind_a_url_is_one_request(corpus: Path, stored: Path, monkeypa
 
 
 def test_a_url_without_songs_is_named() -> None:
-    with pytest.raises(UserError, match="expected the train cuts as Shar in memory://nowhere/train, which holds none"):
+    with pytest.raises(
+        UserError,
+        match="expected the train cuts in memory://nowhere/cuts_train.jsonl.gz, which does not exist",
+    ):
         open_songs("memory://nowhere", "train")
 
 
