@@ -2,6 +2,7 @@
 
 python -m benchmarks.data                 all
 python -m benchmarks.data decode_speed    one
+python -m benchmarks.data.import_speed    in processes of its own, for its memory
 """
 
 import argparse
@@ -11,7 +12,7 @@ from dataclasses import asdict
 
 import torch
 
-SCRIPTS = ("decode_speed", "check_speed", "import_speed", "shar_start")
+SCRIPTS = ("decode_speed", "check_speed", "shar_start")
 
 
 def main() -> None:
