@@ -90,8 +90,8 @@ def test_rows_of_a_corpus_in_shards_are_those_of_its_folder(
     if place == "url":
         memory = fsspec.filesystem("memory")
         memory.store.clear()
-        memory.put(stored, "/songs", recursive=True)
-        stored = "memory://songs"
+        memory.put(stored, "/rows", recursive=True)
+        stored = "memory://rows"
     given = data_module(corpus, cache_features=False)
     in_shards = data_module(stored, num_workers=2 if place == "folder" else 0)  # type: ignore[arg-type]
     assert in_shards.vocabulary == given.vocabulary
