@@ -238,8 +238,9 @@ class ConversationDataModule(LightningDataModule):
         longest_first = np.argsort(-songs.durations)
         short_enough = songs.durations[longest_first] <= self.curriculum(0).get("max_duration", math.inf)
         cuts = (songs[int(number)] for number in longest_first[short_enough])
-        longest = next(filter(self.admits, cuts))
-        self.row_limits.require_room(longest.id, cost(longest))
+        longest = next(filter(self.admits, cuts), None)
+        if longest is not None:
+            self.row_limits.require_room(longest.id, cost(longest))
 
     def _song_cost(self, conversations: ConversationDataset) -> Callable[[Cut], SongCost]:
         if self.row_limits.max_duration is not None:

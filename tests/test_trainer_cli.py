@@ -7,7 +7,8 @@ import yaml
 
 from music_flamingo.errors import UserError
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
-from music_flamingo.trainer_cli import peak_rss_mib, run_verb, write_atomically
+from music_flamingo.trainer_cli import peak_rss_mib, run_verb
+from music_flamingo.whole_files import write_text
 
 ALLOWED = (*ALLOWED_PACKAGES, "tests")
 RECIPE = """
@@ -311,7 +312,7 @@ def test_a_damaged_checkpoint_is_passed_by_with_one_warning(recipe: Path, capsys
 
 
 def test_writing_leaves_no_partial_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "new" / "stage.json", "{}\n")
+    write_text(tmp_path / "new" / "stage.json", "{}\n")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["stage.json"]
 
 

@@ -10,7 +10,6 @@ run code.
 import inspect
 import json
 import logging
-import os
 import resource
 import shlex
 import sys
@@ -41,6 +40,7 @@ from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.recipe_tree import CLASS_KEYS, Key, merge, show_key, walk
 from music_flamingo.run_resume import RECIPE, RECORD, begin_anew, with_checkpoint
 from music_flamingo.step_parts import ProfileFinished
+from music_flamingo.whole_files import write_text
 
 Built = TypeVar("Built")
 DESCRIPTION = """{summary}
@@ -126,7 +126,7 @@ class RecipeCLI(LightningCLI):
         """Record what the fit took, say where its output is, and test if that was asked for."""
         if self.trainer.is_global_zero:
             record = {"name": self.name, "seconds": round(self._seconds(), 1), "peak_rss_mib": peak_rss_mib()}
-            write_atomically(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
+            write_text(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
             self._say("fit")
             if is_overridden("test_step", self.model) and not self.invocation.test:
                 print(f"  next: music-flamingo test {self.invocation.repeat()} --ckpt_path last")
@@ -186,7 +186,7 @@ class RunRecord(Callback):
         if trainer.ckpt_path is None:
             begin_anew(folder)
         (folder / RECORD).unlink(missing_ok=True)
-        write_atomically(folder / RECIPE, self.recipe.to_yaml())
+        write_text(folder / RECIPE, self.recipe.to_yaml())
 
 
 class _Complaint(BaseException):
@@ -287,14 +287,6 @@ def peak_rss_mib() -> int:
     """The most memory this process has held, in MiB; data-loading workers not included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / MIB if sys.platform == "darwin" else peak * 1024 / MIB)  # bytes there, KiB on Linux
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is either the old or the new one, whole, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _refuse_misplaced_flags(verb: str, invocation: Invocation) -> None:

@@ -30,8 +30,8 @@ from music_flamingo.corpora.inspection.quarantine import quarantine_path, write_
 from music_flamingo.corpora.inspection.repeats import Repeats
 from music_flamingo.corpora.inspection.song_checks import SongLimits, audio_job, manifest_findings
 from music_flamingo.corpora.inspection.songs import SPLITS, count_songs, read_songs, splits_of
-from music_flamingo.corpora.inspection.whole_files import write_text
 from music_flamingo.errors import ErrorsFoundError
+from music_flamingo.whole_files import write_text
 
 
 def check_command(  # noqa: PLR0913 - one option each

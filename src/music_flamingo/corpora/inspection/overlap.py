@@ -22,7 +22,7 @@ from music_flamingo.corpora.inspection.guarded_pool import Failure, GuardedPool
 from music_flamingo.corpora.inspection.quarantine import quarantine_path, write_quarantine
 from music_flamingo.corpora.inspection.songs import read_songs, splits_of
 from music_flamingo.corpora.inspection.text_checks import without_options, words
-from music_flamingo.corpora.inspection.whole_files import write_text
+from music_flamingo.whole_files import write_text
 
 Listeners = GuardedPool[tuple[str, Excerpt], Words]
 _LEARNED = ("train", "val")
@@ -196,7 +196,8 @@ def _text_findings(
 
 
 def _finding(kind: str, detail: str, split: str, song: Item) -> Finding:
-    return Finding(kind, detail, song.name, split, None if song.audio is None else song.audio.path.name)
+    file = None if song.audio is None else song.audio.file
+    return Finding(kind, detail, song.name, split, file.name if isinstance(file, Path) else None)
 
 
 def _print(corpus: Path, report: Mapping[str, Any], is_in_quarantine: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from music_flamingo.corpora.inspection.whole_files import write_text
+from music_flamingo.whole_files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _HOURS_ALONE = 36_000

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from music_flamingo.corpora.inspection.findings import Finding
-from music_flamingo.corpora.inspection.whole_files import write_text
 from music_flamingo.errors import UserError
+from music_flamingo.whole_files import write_text
 
 
 class Quarantined(NamedTuple):

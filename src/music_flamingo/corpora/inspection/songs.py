@@ -12,6 +12,7 @@ from lhotse.cut import Cut
 from music_flamingo.corpora.conversations import read_cuts
 from music_flamingo.corpora.cut_line import parse_cut
 from music_flamingo.corpora.inspection.findings import Finding
+from music_flamingo.corpora.songs import holds_split
 from music_flamingo.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -23,7 +24,7 @@ def splits_of(corpus: Path) -> list[str]:
     Raises:
         UserError: none.
     """
-    found = [split for split in SPLITS if _manifest(corpus, split) is not None or _can_read_cuts(corpus, split)]
+    found = [split for split in SPLITS if holds_split(corpus, split)]
     if not found:
         names = ", ".join(f"cuts_{split}.jsonl.gz" for split in SPLITS)
         raise UserError(f"{corpus}: expected a corpus folder with {names}, found none of them: check the path")
@@ -60,14 +61,6 @@ def count_songs(corpus: Path, split: str) -> int | None:
 def _manifest(corpus: Path, split: str) -> Path | None:
     names = (corpus / f"cuts_{split}.jsonl.gz", corpus / f"cuts_{split}.jsonl")
     return next((path for path in names if path.is_file()), None)
-
-
-def _can_read_cuts(corpus: Path, split: str) -> bool:
-    try:
-        read_cuts(corpus, split)
-    except UserError:
-        return False
-    return True
 
 
 def _opened(manifest: Path) -> BinaryIO | gzip.GzipFile:

@@ -19,7 +19,7 @@ from music_flamingo.corpora.inspection.pages import write_page
 from music_flamingo.corpora.inspection.songs import count_songs, read_songs, splits_of
 from music_flamingo.corpora.inspection.tally import CONVERSATION_GROUPS, SONG_GROUPS, Tally, total
 from music_flamingo.corpora.inspection.token_counts import TokenCounter
-from music_flamingo.corpora.inspection.whole_files import write_text
+from music_flamingo.whole_files import write_text
 
 _MAX_ROWS = 20
 """Of a table on the terminal."""

@@ -24,6 +24,7 @@ from music_flamingo.corpora.shar.shards import AudioFormat, recordings_of, write
 from music_flamingo.corpora.song_lines import Songs
 from music_flamingo.corpora.songs import open_songs
 from music_flamingo.errors import UserError
+from music_flamingo.whole_files import write_text
 
 PLAN = "shar.json"
 COPIED = ("vocabulary.json", "corpus.json")
@@ -116,9 +117,7 @@ def _plan_of(splits: Mapping[str, Songs], out: Path, settings: dict[str, Any]) -
             fields.update(recordings_of(song))
     plan = {**wanted, "fields": ["recording", *sorted(fields - {"recording"})]}
     out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PLAN}.new")
-    partial.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(plan, indent=1) + "\n")
     return plan
 
 
