@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 import soundfile
 
 from music_flamingo.corpora.inspection.audio_scan import AudioFile, AudioJob, AudioResult, scan_audio
+from music_flamingo.corpora.inspection.file_range import FileRange
 from tests.corpora.inspection.broken_songs import BROKEN_FLAC, BROKEN_SONGS, RATE, SECONDS, music
 
 
 def job(path: Path, num_channels: int = 1, **fields: Any) -> AudioJob:
     expected = {"sampling_rate": RATE, "num_samples": round(SECONDS * RATE), **fields}
-    return AudioJob("a", "train", (AudioFile(path.name, str(path), num_channels),), **expected)
+    return AudioJob("a", "train", (AudioFile(path.name, str(path), num_channels, **expected),))
 
 
 def kinds(result: AudioResult) -> list[str]:
@@ -54,11 +56,24 @@ def test_the_same_samples_have_the_same_digest_in_any_lossless_file(tmp_path: Pa
     assert first == same != other
 
 
-def test_what_is_in_memory_is_read_as_a_file_is(tmp_path: Path) -> None:
+def test_what_is_in_memory_or_in_an_archive_is_read_as_a_file_is(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", music(), RATE)
-    inside = AudioFile("a", (tmp_path / "a.flac").read_bytes(), 1)
-    result = scan_audio(AudioJob("a", "train", (inside,), sampling_rate=RATE, num_samples=round(SECONDS * RATE)))
-    assert result == scan_audio(job(tmp_path / "a.flac"))
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.tar").write_bytes(bytes(512) + content + bytes(512))
+    plain = job(tmp_path / "a.flac")
+    for same in (content, FileRange(str(tmp_path / "a.tar"), 512, len(content))):
+        other = replace(plain, files=(replace(plain.files[0], content=same),))
+        assert scan_audio(other) == scan_audio(plain)
+        assert other.key != plain.key
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "kind"), [(0, 0, "missing"), (100, 40, "unreadable"), (10**6, 40, "unreadable")]
+)
+def test_a_range_without_audio_is_found(tmp_path: Path, start: int, size: int, kind: str) -> None:
+    (tmp_path / "a.tar").write_bytes(bytes(1024))
+    file = AudioFile("a", FileRange(str(tmp_path / "a.tar"), start, size), 1)
+    assert kinds(scan_audio(AudioJob("a", "train", (file,)))) == [kind]
 
 
 def test_of_an_excerpt_only_the_excerpt_is_judged(tmp_path: Path) -> None:
@@ -78,7 +93,8 @@ def test_too_much_audio_is_judged_from_the_header(
 ) -> None:
     soundfile.write(tmp_path / "a.flac", music(), RATE)
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("decoded"))
-    assert kinds(scan_audio(job(tmp_path / "a.flac", **{field: limit}))) == ["too_much_audio"]
+    limited = replace(job(tmp_path / "a.flac"), **{field: limit})
+    assert kinds(scan_audio(limited)) == ["too_much_audio"]
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,11 @@ from typing import Any
 
 import pytest
 import soundfile
-from lhotse import CutSet
-from lhotse.utils import fastcopy
 
 from music_flamingo.cli import main
-from music_flamingo.corpora.cut_line import parse_cut
-from music_flamingo.corpora.inspection import songs
 from music_flamingo.corpora.inspection.check import check_corpus
 from music_flamingo.corpora.inspection.song_checks import SongLimits
-from music_flamingo.errors import UserError
+from music_flamingo.corpora.shar.build import shar_command
 from tests.corpora.inspection.broken_songs import (
     BROKEN_SONGS,
     RATE,
@@ -150,27 +146,35 @@ def test_excerpts_of_one_file_in_two_splits_are_a_leak(tmp_path: Path) -> None:
     assert found(check(tmp_path)) == [("leak", "a", "error")]
 
 
-def test_songs_without_a_file_of_their_own_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_clean_corpus(tmp_path)
-    soundfile.write(tmp_path / "audio" / "train-1.flac", 0 * music(), RATE)
-    lines = [cut_line(f"train-{n}", f"audio/{path.name}") for n, path in enumerate(sorted(tmp_path.glob("audio/t*")))]
-    cuts = [parse_cut(json.dumps(line), "m") for line in lines]
-    recordings = [cut.recording.with_path_prefix(tmp_path).move_to_memory() for cut in cuts]
-    inside = CutSet([fastcopy(cut, recording=each) for cut, each in zip(cuts, recordings, strict=True)])
-    for manifest in tmp_path.glob("*.jsonl.gz"):
-        manifest.unlink()
-
-    def read_shards(_: Path, split: str) -> CutSet:
-        if split != "train":
-            raise UserError("no such split")
-        return inside
-
-    monkeypatch.setattr(songs, "read_cuts", read_shards)
-    silent = next(line["id"] for line in lines if "train-1" in line["recording"]["sources"][0]["source"])
+def test_songs_without_a_file_of_their_own_are_checked_too(tmp_path: Path) -> None:
+    write_clean_corpus(tmp_path / "corpus")
+    soundfile.write(tmp_path / "corpus" / "audio" / "train-1.flac", 0 * music(), RATE)
+    write_manifest(tmp_path / "corpus", "val", [cut_line("mute", "audio/train-1.flac")])
+    shar_command(str(tmp_path / "corpus"), tmp_path / "stored")
     for _ in range(2):
-        report = check(tmp_path)
-        assert report["counts"]["songs"] == {"train": len(lines)}
-        assert ("silent", silent, "error") in found(report)
+        report = check(tmp_path / "stored")
+        assert report["counts"]["songs"] == {"train": 3, "val": 1, "test": 1}
+        assert found(report) == [("silent", "mute", "error")]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("mute.wav", "silent"), ("none.wav", "missing"), ("../secret.wav", "outside_root"), ("", None)]
+)
+def test_all_sounds_of_a_song_are_checked(tmp_path: Path, source: str, kind: str | None) -> None:
+    corpus = write_clean_corpus(tmp_path / "corpus")
+    for place, samples in (("secret.wav", music(seed=9)), ("corpus/audio/mute.wav", 0 * music())):
+        soundfile.write(tmp_path / place, samples, RATE)
+    second = cut_line("second", f"audio/{source}" if kind != "outside_root" else source)["recording"]
+    sounds = {"custom": {"sound_2": second}} if kind else {}
+    write_manifest(corpus, "train", [cut_line("pair", "audio/train-0.wav", **sounds)])
+    assert found(check(corpus)) == ([(kind, "pair", "error")] if kind else [])
+
+
+def test_sounds_that_are_not_numbered_through_are_found(tmp_path: Path) -> None:
+    write_clean_corpus(tmp_path)
+    sounds = {"sound_3": cut_line("third", "audio/val-0.flac")["recording"]}
+    write_manifest(tmp_path, "train", [cut_line("pair", "audio/train-0.wav", custom=sounds)])
+    assert found(check(tmp_path)) == [("bad_line", "pair", "error")]
 
 
 def test_an_id_used_twice_is_found(tmp_path: Path) -> None:

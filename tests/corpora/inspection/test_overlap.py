@@ -9,6 +9,7 @@ import soundfile
 from music_flamingo.cli import main
 from music_flamingo.corpora.inspection.benchmark_items import read_items
 from music_flamingo.corpora.inspection.overlap import is_telling, text_keys
+from music_flamingo.corpora.shar.build import shar_command
 from music_flamingo.errors import UserError
 from tests.corpora.inspection.broken_songs import conversation, cut_line, write_manifest
 from tests.corpora.inspection.test_fingerprint import RATE, encoded, tune
@@ -44,9 +45,13 @@ def found(report: dict[str, Any]) -> list[tuple[str, str, str | None]]:
     return [(each["kind"], each["cut"], each["conversation"]) for each in report["findings"]]
 
 
+@pytest.mark.parametrize("is_shar", [False, True])
 def test_audio_is_found_in_another_corpus_whatever_its_name_and_format(
-    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str], is_shar: bool
 ) -> None:
+    if is_shar:
+        shar_command(str(corpus), tmp_path / "stored")
+        corpus = tmp_path / "stored"
     benchmark = tmp_path / "benchmark"
     (benchmark / "clips").mkdir(parents=True)
     for number, samples in enumerate((tune(1, 8.0)[RATE * 3 :], tune(50, 8.0), tune(2, 8.0))):

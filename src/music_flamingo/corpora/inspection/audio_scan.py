@@ -9,13 +9,14 @@ import io
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
 
+from music_flamingo.corpora.inspection.file_range import FileRange
 from music_flamingo.corpora.inspection.levels import Levels
 from music_flamingo.corpora.inspection.size_fields import is_header_only, wrong_size
 
@@ -37,58 +38,58 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class AudioFile:
-    """One source of a recording.
+    """One source of a recording, and what its manifest says of it.
 
     Attributes:
         shown: path as the manifest gives it.
-        content: path to open, or the encoded file itself.
+        content: path to open, a range of an archive, or the encoded file itself.
         num_channels: that the manifest expects.
+        start: of the excerpt in seconds; `seconds` its length, None for all of the recording.
+        sampling_rate: None where it and `num_samples` are not the file's own, as the manifest transforms the audio.
+        num_samples: of the recording.
     """
 
     shown: str
-    content: str | bytes
+    content: str | bytes | FileRange
     num_channels: int
+    start: float = 0.0
+    seconds: float | None = None
+    sampling_rate: int | None = None
+    num_samples: int | None = None
 
     def fingerprint(self) -> str:
         """Changes when the file does: size and time of change, or a hash of what is in memory."""
         if isinstance(self.content, bytes):
             return hashlib.blake2b(self.content, digest_size=16).hexdigest()
-        status = _status(self.content)
-        return "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}"
+        inside = f" {self.content.start} {self.content.size}" if isinstance(self.content, FileRange) else ""
+        status = _status(self.content.path if isinstance(self.content, FileRange) else self.content)
+        return "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}{inside}"
 
 
 @dataclass(frozen=True)
 class AudioJob:
-    """The audio of one cut, and what its manifest says of it.
+    """All that is heard with one cut.
 
     Attributes:
         cut: id.
         split: of the cut.
-        files: of the recording.
-        start: of the excerpt in seconds; `seconds` its length, None for all of the recording.
-        sampling_rate: None where it and `num_samples` are not the file's own, as the manifest transforms the audio.
-        num_samples: of the recording.
-        max_decoded_seconds: more is not decoded.
+        files: of its recordings.
+        max_decoded_seconds: of a file; more is not decoded.
         max_decoded_bytes: the same, as float32.
     """
 
     cut: str
     split: str
     files: tuple[AudioFile, ...]
-    start: float = 0.0
-    seconds: float | None = None
-    sampling_rate: int | None = None
-    num_samples: int | None = None
     max_decoded_seconds: float = 14_400.0
     max_decoded_bytes: int = 16 << 30
 
     @property
     def key(self) -> str:
         """Changes when the files or the manifest's numbers do."""
-        numbers = (self.split, self.start, self.seconds, self.sampling_rate, self.num_samples)
         limits = (self.max_decoded_seconds, self.max_decoded_bytes)
-        files = [(file.shown, file.num_channels, file.fingerprint()) for file in self.files]
-        return hashlib.blake2b(repr((self.cut, numbers, limits, files)).encode(), digest_size=16).hexdigest()
+        files = [(replace(file, content=""), file.fingerprint()) for file in self.files]
+        return hashlib.blake2b(repr((self.cut, self.split, limits, files)).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,10 @@ def _scan_file(job: AudioJob, file: AudioFile) -> AudioResult:
     absent = _absent(file)
     if absent is not None:
         return AudioResult((Problem(*absent, file.shown),))
-    content = io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content
     try:
+        if isinstance(file.content, FileRange):
+            file = replace(file, content=file.content.read())
+        content = io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content
         with soundfile.SoundFile(content) as sound:
             found, levels = _scan_sound(job, file, sound)
     except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError, MemoryError) as error:
@@ -143,7 +146,9 @@ def _absent(file: AudioFile) -> tuple[str, str] | None:
     """(kind, detail) where there is no file with content to open."""
     if isinstance(file.content, bytes):
         return None if file.content else ("empty", "0 bytes")
-    status = _status(file.content)
+    if isinstance(file.content, FileRange) and not file.content.size:
+        return "missing", "the archive holds a placeholder and no audio"
+    status = _status(file.content.path if isinstance(file.content, FileRange) else file.content)
     if status is None:
         return "missing", "there is no such file"
     if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever, a device may have no end
@@ -154,13 +159,13 @@ def _absent(file: AudioFile) -> tuple[str, str] | None:
 def _scan_sound(
     job: AudioJob, file: AudioFile, sound: soundfile.SoundFile
 ) -> tuple[list[tuple[str, str]], Levels | None]:
-    first = round(job.start * sound.samplerate)
-    wanted = sound.frames - first if job.seconds is None else round(job.seconds * sound.samplerate)
+    first = round(file.start * sound.samplerate)
+    wanted = sound.frames - first if file.seconds is None else round(file.seconds * sound.samplerate)
     too_much = _too_much(min(wanted, sound.frames), sound, job)
     if too_much is not None:
         return [too_much], None
     if first >= sound.frames > 0:
-        return [("truncated", f"the song begins at {job.start:.2f} s, where the file has ended")], None
+        return [("truncated", f"the song begins at {file.start:.2f} s, where the file has ended")], None
     levels = Levels(sound.samplerate, sound.channels, is_float=sound.subtype in {"FLOAT", "DOUBLE"})
     if first:  # some broken files refuse to go to their own beginning
         sound.seek(first)
@@ -206,16 +211,16 @@ def _disagreements(
     rate = sound.samplerate
     tolerated = TOLERATED_SECONDS * rate
     # Opus decodes to 48 kHz, whatever rate was recorded.
-    same_rate = job.sampling_rate in {None, rate} or sound.subtype == "OPUS"
+    same_rate = file.sampling_rate in {None, rate} or sound.subtype == "OPUS"
     found = []
     if not same_rate:
-        found.append(("wrong_manifest", f"the manifest says {job.sampling_rate} Hz, the file {rate} Hz"))
+        found.append(("wrong_manifest", f"the manifest says {file.sampling_rate} Hz, the file {rate} Hz"))
     if file.num_channels != sound.channels:
         found.append(("wrong_manifest", f"the manifest says {file.num_channels} channels, the file {sound.channels}"))
     promised = sound.frames
-    if same_rate and job.sampling_rate is not None and job.num_samples is not None:
-        promised = round(job.num_samples * rate / job.sampling_rate)
-    expected = max(promised, sound.frames) if job.seconds is None else wanted
+    if same_rate and file.sampling_rate is not None and file.num_samples is not None:
+        promised = round(file.num_samples * rate / file.sampling_rate)
+    expected = max(promised, sound.frames) if file.seconds is None else wanted
     is_short = decoded < expected - tolerated
     if is_short:
         found.append(("truncated", f"{decoded / rate:.2f} s of {expected / rate:.2f} s are there"))

@@ -9,10 +9,12 @@ from typing import Any
 
 from lhotse.cut import Cut
 
+from music_flamingo.corpora.inspection.file_range import FileRange
 from music_flamingo.corpora.inspection.findings import Finding
 from music_flamingo.corpora.inspection.fingerprint import Excerpt
 from music_flamingo.corpora.inspection.paths import escape
 from music_flamingo.corpora.inspection.songs import SPLITS, read_songs, splits_of
+from music_flamingo.corpora.shar.stored import place_of
 from music_flamingo.errors import UserError
 
 _ID_FIELDS = ("id", "ID", "item_id", "audio_id", "track_id", "ytid", "youtube_id", "uniq_id", "question_id")
@@ -60,15 +62,17 @@ def read_items(source: Path, *, allow_outside: bool = False) -> list[Item]:
 def song_item(cut: Cut, corpus: Path, *, allow_outside: bool) -> Item:
     """A song of a corpus; `ids` are those of cut and recording and the name of its file."""
     sources = cut.recording.sources if cut.has_recording else []
-    file = sources[0].source if sources and isinstance(sources[0].source, str) and sources[0].type == "file" else None
+    named = sources[0].source if sources and isinstance(sources[0].source, str) and sources[0].type == "file" else None
     asked = tuple(
         (str(each.get("question", "")), str(each.get("answer", "")))
         for each in cut.custom["conversations"]
         if isinstance(each, dict)
     )
-    ids = {cut.id, *([cut.recording.id] if cut.has_recording else []), *([] if file is None else [Path(file).stem])}
-    path = _readable(file, corpus, allow_outside)
-    return Item(cut.id, frozenset(ids), asked, None if path is None else Excerpt(path, cut.start, cut.duration))
+    ids = {cut.id, *([cut.recording.id] if cut.has_recording else []), *([] if named is None else [Path(named).stem])}
+    place = place_of(cut)
+    inside = None if place is None or not place.size else FileRange(place.tar, place.start, place.size)
+    file = inside or _readable(named, corpus, allow_outside)
+    return Item(cut.id, frozenset(ids), asked, None if file is None else Excerpt(file, cut.start, cut.duration))
 
 
 def _songs(corpus: Path) -> Iterator[Cut]:

@@ -6,6 +6,7 @@ other rates, lossy formats, gain, and a shift in time; it does not survive anoth
 Source: Haitsma and Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002, sections 4 and 5.
 """
 
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy.typing as npt
 import scipy.fft
 import soundfile
 import soxr
+
+from music_flamingo.corpora.inspection.file_range import FileRange
 
 SAMPLING_RATE = 5500
 HOP = 64
@@ -62,12 +65,12 @@ class Excerpt:
     """A file, or a part of it.
 
     Attributes:
-        path: of the file.
+        file: path, or a range of an archive.
         start: in seconds.
         seconds: None for all that follows.
     """
 
-    path: Path
+    file: Path | FileRange
     start: float = 0.0
     seconds: float | None = None
 
@@ -75,7 +78,8 @@ class Excerpt:
 def fingerprint(excerpt: Excerpt) -> Words:
     """(F,) words of an excerpt, decoded in blocks; none where it cannot be read."""
     try:
-        with soundfile.SoundFile(excerpt.path) as file:
+        content = io.BytesIO(excerpt.file.read()) if isinstance(excerpt.file, FileRange) else excerpt.file
+        with soundfile.SoundFile(content) as file:
             return words_of(_resampled(file, excerpt))
     except (soundfile.LibsndfileError, OSError, RuntimeError):
         return np.zeros(0, dtype=np.uint32)

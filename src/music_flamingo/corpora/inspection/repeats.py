@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from music_flamingo.corpora.inspection.audio_scan import AudioJob
+from music_flamingo.corpora.inspection.file_range import FileRange
 from music_flamingo.corpora.inspection.findings import Finding
 from music_flamingo.corpora.inspection.songs import SPLITS
 
@@ -22,7 +23,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._splits_of_id: dict[str, list[str]] = {}
-        self._of_file: dict[str, set[_Song]] = {}
+        self._of_file: dict[str | FileRange, set[_Song]] = {}
         self._of_content: dict[str, set[_Song]] = {}
 
     def add_id(self, cut: str, split: str) -> None:
@@ -31,7 +32,7 @@ class Repeats:
     def add_files(self, job: AudioJob) -> None:
         """Remember where a song's audio lies: two excerpts of one file are one song."""
         for file in job.files:
-            if isinstance(file.content, str):
+            if not isinstance(file.content, bytes):
                 self._of_file.setdefault(file.content, set()).add(_song(job))
 
     def add_content(self, job: AudioJob, digest: str) -> None:
