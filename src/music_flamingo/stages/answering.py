@@ -22,7 +22,7 @@ from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs
-from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
+from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ class AnsweringModule(LightningModule):
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return cosine_schedule(
-            self.model, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches)
-        )
+        return cosine_schedule(self.model, self.optimizer, self.warmup_ratio, num_training_steps(self.trainer))
 
     def on_test_start(self) -> None:
         folder = Path(self.trainer.default_root_dir)

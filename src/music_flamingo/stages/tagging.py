@@ -22,7 +22,7 @@ from music_flamingo.batch import IGNORE_INDEX, PackedBatch, audio_token_lengths
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.models import MusicFlamingo
-from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule
+from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
 from music_flamingo.step_parts import part
 
 
@@ -87,7 +87,7 @@ class TaggingModule(LightningModule):
         self._loss(batch, "val")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return cosine_schedule(self, self.optimizer, self.warmup_ratio, int(self.trainer.estimated_stepping_batches))
+        return cosine_schedule(self, self.optimizer, self.warmup_ratio, num_training_steps(self.trainer))
 
     def _loss(self, batch: PackedBatch, split: str) -> Tensor:
         songs, real = self._embeddings(batch)
