@@ -1,29 +1,30 @@
-"""Claims about data, printed in the shape of those about speed.
+"""Does data keep up with training? Reading, checking, importing and opening songs, each claim beside a baseline.
 
-python -m benchmarks.data                 all
-python -m benchmarks.data decode_speed    one
-python -m benchmarks.data.import_speed    in processes of its own, for its memory
+    python -m benchmarks.data                        all: half an hour and 6 GB of disk
+    python -m benchmarks.data decode_speed           some, which are only printed
+
+One thread, each script in a process of its own. All of them write benchmarks/results/DATE-data.json and the same as
+Markdown.
 """
 
 import argparse
-import importlib
-import json
-from dataclasses import asdict
 
-import torch
+from benchmarks.claim_scripts import print_claims, write_claims
 
-SCRIPTS = ("decode_speed", "check_speed", "shar_start")
+SCRIPTS = ("decode_speed", "check_speed", "import_speed", "shar_start")
+PACKAGES = ("torch", "transformers", "lhotse", "soundfile", "soxr")
 
 
 def main() -> None:
-    """Measure, and print each claim as a line of JSON."""
+    """Measure, and write what came out of the whole list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", help=f"some of: {', '.join(SCRIPTS)}")
-    torch.set_num_threads(1)
-    for script in parser.parse_args().scripts or SCRIPTS:
-        for claim in importlib.import_module(f"benchmarks.data.{script}").claims():
-            line = {**asdict(claim), "ratio": round(claim.ratio, 2), "holds": claim.holds}
-            print(json.dumps({name: value for name, value in line.items() if value is not None}), flush=True)
+    parser.add_argument("--json", action="store_true", help="print claims as JSON")
+    arguments = parser.parse_args()
+    if arguments.scripts:
+        print_claims("benchmarks.data", arguments.scripts, as_json=arguments.json)
+    else:
+        write_claims("benchmarks.data", SCRIPTS, "Data on a CPU", "data", PACKAGES)
 
 
 if __name__ == "__main__":

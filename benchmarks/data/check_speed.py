@@ -1,8 +1,8 @@
 """How many times faster than it plays is a song checked, and fingerprinted, on one core?
 
-    OMP_NUM_THREADS=1 python -m benchmarks.data.check_speed
+    python -m benchmarks.data check_speed
 
-Prints claims in the form of benchmarks.speed: process-CPU seconds against the seconds that the audio plays.
+Process-CPU seconds against the seconds that the audio plays.
 """
 
 import statistics
@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from benchmarks.speed.__main__ import _line
-from benchmarks.speed.measurement import Claim, process_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import process_seconds
 from music_flamingo.corpora.inspection.audio_scan import AudioFile, AudioJob, scan_audio
 from music_flamingo.corpora.inspection.fingerprint import Excerpt, fingerprint
 
@@ -74,8 +74,3 @@ def claims() -> Iterator[Claim]:
             yield Claim("data check, audio of a song", setting, "real time", seconds, checked, MUST)
             heard = median_seconds(partial(fingerprint, Excerpt(path)))
             yield Claim("data overlap, fingerprint of a song", setting, "real time", seconds, heard, MUST)
-
-
-if __name__ == "__main__":
-    for claim in claims():
-        print(_line(claim), flush=True)

@@ -15,7 +15,8 @@ import soundfile
 import torch
 from transformers import WhisperFeatureExtractor
 
-from benchmarks.speed.measurement import Claim, paired_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from music_flamingo.corpora.resampling import resampled
 from music_flamingo.corpora.song_audio import song_cut
 from music_flamingo.data_modules.feature_store import FeatureStore

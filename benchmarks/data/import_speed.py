@@ -1,7 +1,7 @@
 """How fast is a published dataset imported, and in how much memory?
 
-    python -m benchmarks.data.import_speed                     a million conversations about 50,000 sounds
-    python -m benchmarks.data.import_speed --conversations 50000
+    python -m benchmarks.data import_speed                     a million conversations about 50,000 sounds
+    CONVERSATIONS=50000 python -m benchmarks.data import_speed
 
 Audio Flamingo 3's manifest, one JSON array, its conversations in random order. Lengths are taken from the manifest
 (`--trust_durations`), or read from the headers of as many tiny wav files. The baseline reads the manifest with
@@ -11,6 +11,7 @@ threads, and the most memory the process ever held; each in a process of its own
 
 import argparse
 import json
+import os
 import random
 import shutil
 import struct
@@ -20,8 +21,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.speed.measurement import Claim, in_own_process
+from benchmarks.claim import Claim
+from benchmarks.measurement import in_own_process
 
+CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "1000000"))
 CONVERSATIONS_PER_SOUND = 20
 MAX_MICROSECONDS = 50.0
 """20,000 conversations a second."""
@@ -30,31 +33,28 @@ SECONDS, SAMPLING_RATE = 0.01, 16000
 
 
 def main() -> None:
-    """Measure and print, or be one of the measured processes."""
+    """Be one of the measured processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conversations", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where to write the data; by default a temporary folder")
-    parser.add_argument("--measure", choices=list(WAYS), help="one way, in this process")
+    parser.add_argument("measure", choices=list(WAYS), help="way of importing")
+    parser.add_argument("folder", type=Path, help="with the data")
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measured(arguments.measure, arguments.folder)))
-        return
-    from benchmarks.speed.__main__ import _line as claim_line  # noqa: PLC0415 - it imports torch, whose memory counts
-
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        write_data(Path(folder), arguments.conversations)
-        for claim in claims(Path(folder), arguments.conversations):
-            print(claim_line(claim), flush=True)
+    print(json.dumps(measured(arguments.measure, arguments.folder)))
 
 
-def claims(folder: Path, conversations: int) -> Iterator[Claim]:
+def claims() -> Iterator[Claim]:
     """Each way of importing against the baseline."""
-    setting = f"{conversations:,} conversations, {conversations // CONVERSATIONS_PER_SOUND:,} sounds"
-    baseline = in_own_process(__spec__.name, "--measure", "lhotse", "--folder", str(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder), CONVERSATIONS)
+        yield from _claims_about(Path(folder))
+
+
+def _claims_about(folder: Path) -> Iterator[Claim]:
+    setting = f"{CONVERSATIONS:,} conversations, {CONVERSATIONS // CONVERSATIONS_PER_SOUND:,} sounds"
+    baseline = in_own_process(__name__, "lhotse", str(folder))
     for way in ("trusted", "headers"):
-        ours = in_own_process(__spec__.name, "--measure", way, "--folder", str(folder))
+        ours = in_own_process(__name__, way, str(folder))
         seconds = (baseline["seconds"], ours["seconds"])
-        costs = [1e6 * each / conversations for each in seconds]
+        costs = [1e6 * each / CONVERSATIONS for each in seconds]
         for what, must, quantities in (
             ("CPU us a conversation", MAX_MICROSECONDS, costs),
             ("peak MiB", MAX_MIB, [baseline["mib"], ours["mib"]]),

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from lhotse import CutSet, Recording
 
-from benchmarks.speed.measurement import Claim
+from benchmarks.claim import Claim
 from music_flamingo.corpora.shar.index import make_index
 from music_flamingo.corpora.shar.shards import write_shard
 from music_flamingo.corpora.song_audio import load_waveform

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import gradients_of
 from benchmarks.speed.grpo_step import LENGTH, copied_step, policy_loss, reference, shared_step
 from benchmarks.speed.grpo_update import GROUP
-from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import completion_logprobs, sample_greedily
 from benchmarks.speed.rollouts import NO_END
 from benchmarks.speed.subject import model, prompt_row, song, with_branches

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from scipy.optimize import nnls
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import process_seconds
 from benchmarks.speed.grpo_update import GROUP, shared_gradients
-from benchmarks.speed.measurement import Claim, process_seconds
 from benchmarks.speed.subject import completions, model, prompt_row, song, with_branches
 from music_flamingo.models.cost_model import CostModel, Workload, row_workload
 

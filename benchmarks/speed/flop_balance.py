@@ -18,7 +18,8 @@ from lhotse.dataset import SimpleCutSampler
 from lhotse.dataset.sampling.base import CutSampler
 from transformers import MusicFlamingoConfig, WhisperFeatureExtractor
 
-from benchmarks.speed.measurement import Claim, paired_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from music_flamingo.data_modules.song_order import SongOrder
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SongSampler

@@ -12,9 +12,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import gradients_of
 from benchmarks.speed.grpo_update import GROUP, loss
-from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import completion_logprobs, sample_greedily
 from benchmarks.speed.rollouts import NO_END
 from benchmarks.speed.subject import model, prompt_row, song, with_branches

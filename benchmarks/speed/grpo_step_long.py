@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from benchmarks.claim import Claim
 from benchmarks.speed.grpo_step import measure
-from benchmarks.speed.measurement import Claim
 
 
 def claims() -> Iterator[Claim]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import gradients_of, require_same
-from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import completion_logprobs
 from benchmarks.speed.subject import completions, model, prompt_row, song, with_branches
 from music_flamingo.batch import PackedBatch

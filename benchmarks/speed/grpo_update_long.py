@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import in_own_process, memory_and_seconds
 from benchmarks.speed.grpo_update import GROUP, plain_gradients, shared_gradients
-from benchmarks.speed.measurement import Claim, in_own_process, memory_and_seconds
 from benchmarks.speed.subject import completions, model, prompt_row, song, with_branches
 
 NUM_WINDOWS, LENGTH = 20, 64

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.speed.measurement import Claim, in_own_process, memory_and_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import in_own_process, memory_and_seconds
 from music_flamingo.batch import IGNORE_INDEX
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import collected_gradients, gradients_of, require_same
-from benchmarks.speed.measurement import Claim, paired_seconds
 from benchmarks.speed.plain import transformers_attention
 from benchmarks.speed.subject import MEL_FRAMES, WORD, model, song
 from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder, audio_token_lengths

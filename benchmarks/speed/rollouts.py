@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.speed.measurement import Claim, paired_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from benchmarks.speed.plain import sample_greedily
 from benchmarks.speed.subject import model, prompt_row, song
 from music_flamingo.batch import PackedBatch

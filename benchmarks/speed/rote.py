@@ -10,7 +10,8 @@ from transformers.models.musicflamingo.modeling_musicflamingo import (
     apply_rotary_time_emb,
 )
 
-from benchmarks.speed.measurement import Claim, paired_seconds
+from benchmarks.claim import Claim
+from benchmarks.measurement import paired_seconds
 from music_flamingo.kernels.rote import RoTE, rotate
 
 NUM_WINDOWS, NUM_FRAMES, WIDTH = 20, 750, 1280
