@@ -57,6 +57,16 @@ class AudioFile:
     sampling_rate: int | None = None
     num_samples: int | None = None
 
+    def open(self) -> BinaryIO:
+        """The encoded file.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        if isinstance(self.content, str):
+            return Path(self.content).open("rb")
+        return io.BytesIO(self.content if isinstance(self.content, bytes) else self.content.read())
+
     def fingerprint(self) -> str:
         """Changes when the file does: size and time of change, or a hash of what is in memory."""
         if isinstance(self.content, bytes):
@@ -131,8 +141,7 @@ def _scan_file(job: AudioJob, file: AudioFile) -> AudioResult:
     try:
         if isinstance(file.content, FileRange):
             file = replace(file, content=file.content.read())
-        content = io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content
-        with soundfile.SoundFile(content) as sound:
+        with soundfile.SoundFile(file.content if isinstance(file.content, str) else file.open()) as sound:
             found, levels = _scan_sound(job, file, sound)
     except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError, MemoryError) as error:
         return AudioResult((Problem("unreadable", _words(error), file.shown),))
@@ -237,10 +246,10 @@ def _disagreements(
 
 def _ask_of_bytes(file: AudioFile, question: Callable[[BinaryIO, int], Answer]) -> Answer:
     """Put a question to the file's bytes and their number."""
-    if isinstance(file.content, bytes):
-        return question(io.BytesIO(file.content), len(file.content))
-    with Path(file.content).open("rb") as stream:
-        return question(stream, os.fstat(stream.fileno()).st_size)
+    with file.open() as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        return question(stream, size)
 
 
 def _words(error: Exception) -> str:

@@ -1,9 +1,8 @@
 """What the samples of a song say about it, gathered block by block: levels, offsets, and a hash of the content."""
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 SHORTEST_SECONDS = 0.04
 """One embedding of the model."""
@@ -45,7 +44,7 @@ class Levels:
         self._peak = 0.0
         self._sums = np.zeros(num_channels)
         self._products = np.zeros((num_channels, num_channels))
-        self._hash = hashlib.blake2b(digest_size=16)
+        self._hash = xxhash.xxh3_128()
 
     @property
     def block_frames(self) -> int:
