@@ -1,0 +1,106 @@
+"""How text hears audio in Audio Flamingo 2: cross-attention before a layer of the language model, behind two gates.
+
+The gates are zero at first, so that an untrained model is its language model to the bit.
+
+Source: Audio Flamingo 2 (arXiv:2503.03983), section 3.1; Flamingo (arXiv:2204.14198), section 2.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+NORM_EPS = 1e-5
+
+
+class HeardAudio(Protocol):
+    """The audio of some texts, and which text hears which of it."""
+
+    @property
+    def features(self) -> Tensor:
+        """(..., D) audio tokens."""
+        ...
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(B, N, H, D) queries of text and (..., H, D) keys and values of `features` -> (B, N, H, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaddedAudio:
+    """Audio of a batch of texts as a padded rectangle.
+
+    Attributes:
+        features: (B, A, D).
+        mask: (B, A) bool, true where there is audio.
+    """
+
+    features: Tensor
+    mask: Tensor
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """See `HeardAudio.attend`."""
+        by_head = [each.transpose(1, 2) for each in (query, key, value)]
+        return scaled_dot_product_attention(
+            by_head[0], by_head[1], by_head[2], attn_mask=self.mask[:, None, None]
+        ).transpose(1, 2)
+
+
+class GatedCrossAttention(nn.Module):
+    """Attention of text to audio and a network, both behind a gate.
+
+    Args:
+        width: of the text.
+        audio_width: of the audio tokens.
+        num_heads: of the attention.
+        head_dim: of each.
+        expansion: of the network's width.
+    """
+
+    def __init__(self, width: int, audio_width: int, num_heads: int, head_dim: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        inner = num_heads * head_dim
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.q_proj = nn.Linear(width, inner, bias=False)
+        self.kv_proj = nn.Linear(audio_width, 2 * inner, bias=False)
+        self.o_proj = nn.Linear(inner, width, bias=False)
+        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.fc1 = nn.Linear(width, expansion * width, bias=False)
+        self.fc2 = nn.Linear(expansion * width, width, bias=False)
+        self.feed_forward_gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, hidden: Tensor, audio: HeardAudio) -> Tensor:
+        """(B, N, D) hidden states of text -> (B, N, D)."""
+        hidden = hidden + self.attention_gate.tanh() * self.attention(hidden, audio)
+        network = self.fc2(nn.functional.gelu(self.fc1(self.feed_forward_norm(hidden))))
+        return cast(Tensor, hidden + self.feed_forward_gate.tanh() * network)
+
+    def attention(self, hidden: Tensor, audio: HeardAudio) -> Tensor:
+        """(B, N, D) what the text hears, before the gate."""
+        query = self.q_proj(self.norm(hidden)).unflatten(-1, (self.num_heads, -1))
+        key, value = self.kv_proj(audio.features).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        return cast(Tensor, self.o_proj(audio.attend(query, key, value).flatten(-2)))
+
+
+class HearingLayer(nn.Module):
+    """A decoder layer that hears before it reads.
+
+    Args:
+        decoder_layer: of the language model.
+        cross_attention: before it; None for a layer that only reads.
+    """
+
+    def __init__(self, decoder_layer: nn.Module, cross_attention: GatedCrossAttention | None) -> None:
+        super().__init__()
+        self.cross_attention = cross_attention
+        self.decoder_layer = decoder_layer
+
+    def forward(self, hidden_states: Tensor, *args: Any, audio: HeardAudio | None = None, **kwargs: Any) -> Tensor:
+        """As the decoder layer's, with the audio that the text hears; None for a text without."""
+        if audio is not None and self.cross_attention is not None:
+            hidden_states = self.cross_attention(hidden_states, audio)
+        return cast(Tensor, self.decoder_layer(hidden_states, *args, **kwargs))

@@ -1,0 +1,148 @@
+"""Audio Flamingo 2: AF-CLAP, a transform of its features, and a Qwen2.5 that hears them by cross-attention.
+
+    |mel windows| -> AF-CLAP -> (B, 64 W, D) -> transform -> |audio tokens|
+    |token ids| -> Qwen2.5, before each layer a gated cross-attention to the audio tokens -> |logits|
+
+Every token of text hears every audio token of its song. The published trainer's mask leaves it only the first one.
+
+Source: Audio Flamingo 2 (arXiv:2503.03983).
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, ClapAudioModel, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from music_flamingo.models.audio_flamingo_2.audio_transform import AudioTransform
+from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
+from music_flamingo.models.audio_flamingo_2.cross_attention import (
+    GatedCrossAttention,
+    HeardAudio,
+    HearingLayer,
+    PaddedAudio,
+)
+
+BANDS, STEPS = 2, 32
+"""Audio tokens of a window: the low and the high half of the spectrum, each in 32 steps of 0.3125 s."""
+
+
+class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Audio Flamingo 2, as transformers loads, saves and generates."""
+
+    config: AudioFlamingo2Config
+    config_class = AudioFlamingo2Config
+    base_model_prefix = "language_model"
+    main_input_name = "input_ids"
+    _no_split_modules = ["ClapAudioLayer", "AudioTransformLayer", "HearingLayer"]
+    _tied_weights_keys = {"lm_head.weight": "language_model.embed_tokens.weight"}
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: AudioFlamingo2Config) -> None:
+        super().__init__(config)
+        self.audio_tower = ClapAudioModel(config.audio_config)
+        self.audio_transform = AudioTransform(
+            config.audio_width, config.transform_layers, config.transform_heads, config.transform_feed_forward
+        )
+        self.language_model = AutoModel.from_config(config.text_config)
+        width = config.text_config.hidden_size
+        layers = self.language_model.layers
+        for number, layer in enumerate(layers, 1):
+            hears = number % config.cross_attention_interval == 0
+            layers[number - 1] = HearingLayer(layer, self._cross_attention(width) if hears else None)
+        self.lm_head = nn.Linear(width, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def _cross_attention(self, width: int) -> GatedCrossAttention:
+        config = self.config
+        return GatedCrossAttention(
+            width, config.audio_width, config.cross_attention_heads, config.cross_attention_head_dim
+        )
+
+    def get_input_embeddings(self) -> nn.Module:
+        return cast(nn.Module, self.language_model.get_input_embeddings())
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def encode_windows(self, input_features: Tensor) -> Tensor:
+        """(W, 64, D) features of windows (W, F, M): the low half of the spectrum step by step, then the high half."""
+        heard = self.audio_tower(input_features=input_features[:, None]).last_hidden_state
+        return cast(Tensor, heard.flatten(2).transpose(1, 2))
+
+    def hear(self, features: Tensor, mask: Tensor) -> PaddedAudio:
+        """What the text hears of songs' features (B, A, D), of which (B, A) bool says which are no padding."""
+        return PaddedAudio(self.audio_transform(features, mask), mask)
+
+    def get_audio_features(self, input_features: Tensor, num_samples: Tensor) -> PaddedAudio:
+        """What the text hears of songs.
+
+        Args:
+            input_features: (B, W, F, M) mel windows.
+            num_samples: (B, W) samples of each window that are no padding.
+        """
+        features = self.encode_windows(input_features.flatten(0, 1)).unflatten(0, input_features.shape[:2])
+        mask = heard_tokens(num_samples, self.window_samples(input_features))
+        return self.hear(features.flatten(1, 2), mask.flatten(1, 2))
+
+    @staticmethod
+    def window_samples(input_features: Tensor) -> int:
+        """Samples of a window with so many frames: one each 160, and one more at the end."""
+        return 160 * (input_features.shape[-2] - 1)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        input_features: Tensor | None = None,
+        num_samples: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        audio: HeardAudio | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits, and a loss where there are labels.
+
+        Args:
+            input_ids: (B, N) tokens.
+            input_features: (B, W, F, M) mel windows.
+            num_samples: (B, W) samples of each window that are no padding.
+            attention_mask: (B, N).
+            labels: (B, N), -100 where nothing is learned.
+            audio: what was heard before, in place of `input_features`.
+            logits_to_keep: how many of the last tokens' logits to compute; 0 for all.
+            kwargs: for the language model.
+        """
+        if audio is None and input_features is not None and num_samples is not None:
+            audio = self.get_audio_features(input_features, num_samples)
+        output = self.language_model(input_ids=input_ids, attention_mask=attention_mask, audio=audio, **kwargs)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(output.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.lm_head.out_features)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=output.past_key_values)
+
+    @torch.no_grad()
+    def generate(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        input_features: Tensor | None = None,
+        num_samples: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As transformers' `generate`; the songs are heard once."""
+        if input_features is not None and num_samples is not None:
+            kwargs["audio"] = self.get_audio_features(input_features, num_samples)
+        everything: Any = super()
+        return everything.generate(input_ids, **kwargs)
+
+
+def heard_tokens(num_samples: Tensor, window_samples: int) -> Tensor:
+    """(..., 64) bool, which tokens of windows with so many samples (...) that are no padding begin before their end."""
+    starts = torch.arange(STEPS, device=num_samples.device) * (window_samples / STEPS)
+    return (starts < num_samples[..., None]).tile((BANDS,))
