@@ -1,9 +1,10 @@
 """What every published format is read into, before it is known which songs it speaks of."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 Row = tuple[str, Any]
 """Where a record stands ("file:line" or "file:number of the record"), and the record as JSON."""
@@ -13,8 +14,7 @@ class NotImportedError(Exception):
     """One record cannot be used; the message is the reason under which it is counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """An audio file, or an excerpt of one.
 
     Attributes:
@@ -30,8 +30,7 @@ class Sound:
     sampling_rate: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One conversation about one or several sounds.
 
     Attributes:
@@ -63,7 +62,7 @@ class Record:
     licence: str | None = None
     metadata: Mapping[str, Any] | None = None
     custom: Mapping[str, Any] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Which split a song belongs to: the one its records name, else one drawn from its name alone."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 
 SPLITS = ("train", "val", "test")
 _HASH_BYTES = 8
+_HASHES_KEPT = 1 << 16
+"""Songs come again, once for each conversation about them."""
 _NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
@@ -17,6 +20,7 @@ def known_split(name: str | None) -> str | None:
     return None if name is None else _NAMES.get(name.strip().lower())
 
 
+@lru_cache(_HASHES_KEPT)
 def stable_hash(name: str) -> int:
     """64 bits that are the same in every process and on every machine."""
     return int.from_bytes(blake2b(name.encode(), digest_size=_HASH_BYTES).digest(), "big")
