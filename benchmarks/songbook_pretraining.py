@@ -35,7 +35,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from music_flamingo.batch import AudioWindows, PackedBatch, audio_token_lengths
+from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.errors import UserError
@@ -180,7 +180,7 @@ def rows(data: ConversationDataModule, split: str, seconds: float, epoch: int) -
 def song_embeddings(model: MusicFlamingo, batch: PackedBatch) -> list[Tensor]:
     """(A, D') projector outputs of each song."""
     audio = cast(AudioWindows, batch.audio)  # cuts without a recording could not be read
-    tokens = audio_token_lengths(audio.lengths).split(list(batch.window_counts))
+    tokens = audio.tokens.split(list(batch.window_counts))
     return list(model.encode_audio(audio).split([int(t.sum()) for t in tokens]))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from music_flamingo.models.conversation_format import ConversationFormat
-from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_language_model import MusicLanguageModel
 
 
 class HFExport(Callback):
@@ -24,7 +24,7 @@ class HFExport(Callback):
             export(pl_module.model, self.processor, Path(trainer.default_root_dir) / "export")  # type: ignore[arg-type]
 
 
-def export(model: MusicFlamingo, processor: str, directory: Path) -> None:
+def export(model: MusicLanguageModel, processor: str, directory: Path) -> None:
     """Write `model` and the processor of another directory as one Hugging Face directory, whole or not at all."""
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

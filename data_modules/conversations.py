@@ -13,7 +13,6 @@ from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
-from transformers import MusicFlamingoConfig
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.corpora.conversations import read_vocabulary
@@ -30,9 +29,8 @@ from music_flamingo.data_modules.song_sampler import SongSampler
 from music_flamingo.data_modules.styles import ConversationStyle
 from music_flamingo.data_modules.training_rows import TrainingRows, UsedRows
 from music_flamingo.errors import UserError
-from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
-from music_flamingo.models.cost_model import CostModel
+from music_flamingo.models.model_kinds import cost_model_of, frontend_of
 
 
 class ConversationDataModule(LightningDataModule):
@@ -108,7 +106,7 @@ class ConversationDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         self.chat = ConversationFormat.from_directory(self.processor)
         self.store = FeatureStore(
-            AudioFrontend(self.chat.processor.feature_extractor),
+            frontend_of(self.chat.processor),
             self._features_folder if self.cache_features else None,
             self.max_song_seconds,
             self.shorten_songs,
@@ -245,7 +243,7 @@ class ConversationDataModule(LightningDataModule):
     def _song_cost(self, conversations: ConversationDataset) -> Callable[[Cut], SongCost]:
         if self.row_limits.max_duration is not None:
             return lambda cut: SongCost(flops=cut.duration, songs=1, longest=cut.duration)
-        cost_model = CostModel(MusicFlamingoConfig.from_pretrained(self.processor, local_files_only=True))
+        cost_model = cost_model_of(self.processor)
 
         def cost(cut: Cut) -> SongCost:
             work = conversations.workload(cut)

@@ -54,7 +54,8 @@ class FeatureStore:
 
         stored = kept_tensors(path, compute)
         features = stored["features"].float()
-        return AudioWindows(features, stored["lengths"], torch.arange(len(features)))
+        lengths = stored["lengths"]
+        return AudioWindows(features, lengths, torch.arange(len(features)), self.frontend.token_lengths(lengths))
 
     def mel_lengths(self, cut: Cut) -> Tensor:
         """(W,) frames of the windows that a cut has, from its duration alone."""
@@ -79,5 +80,4 @@ class FeatureStore:
 
 
 def _settings_hash(frontend: AudioFrontend) -> str:
-    settings = {k: v for k, v in frontend.feature_extractor.to_dict().items() if k != "mel_filters"}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(frontend.settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -22,7 +22,7 @@ from music_flamingo.corpora.songbook.observations import observe
 from music_flamingo.corpora.songbook.questions import ask
 from music_flamingo.corpora.songbook.vocabulary import songbook_vocabulary
 from music_flamingo.models import MusicFlamingo
-from music_flamingo.models.audio_frontend import AudioFrontend
+from music_flamingo.models.audio_frontend import WhisperFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.presets import build_config, build_network, build_processor
 
@@ -70,8 +70,8 @@ def chat() -> ConversationFormat:
     return ConversationFormat(processor())
 
 
-def frontend() -> AudioFrontend:
-    return AudioFrontend(processor().feature_extractor)
+def frontend() -> WhisperFrontend:
+    return WhisperFrontend(processor().feature_extractor)
 
 
 def song(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:

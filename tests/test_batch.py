@@ -1,14 +1,16 @@
 import pytest
 import torch
 
-from music_flamingo.batch import AudioWindows, PrefixTree, RowBuilder, audio_token_lengths
+from music_flamingo.batch import AudioWindows, PrefixTree, RowBuilder
 from music_flamingo.errors import UserError
+from music_flamingo.models.audio_encoder import audio_token_lengths
 
 AUDIO = 9
 
 
 def windows(*lengths: int) -> AudioWindows:
-    return AudioWindows(torch.zeros(len(lengths), 4, 100), torch.tensor(lengths), torch.arange(len(lengths)))
+    heard, places = torch.tensor(lengths), torch.arange(len(lengths))
+    return AudioWindows(torch.zeros(len(lengths), 4, 100), heard, places, audio_token_lengths(heard))
 
 
 def test_positions_restart_at_roots_and_go_on_in_branches() -> None:

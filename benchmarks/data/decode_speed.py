@@ -20,7 +20,7 @@ from benchmarks.measurement import paired_seconds
 from music_flamingo.corpora.resampling import resampled
 from music_flamingo.corpora.song_audio import song_cut
 from music_flamingo.data_modules.feature_store import FeatureStore
-from music_flamingo.models.audio_frontend import AudioFrontend
+from music_flamingo.models.audio_frontend import WhisperFrontend
 
 SECONDS = 60.0
 REAL_TIMES = {"16 kHz mono FLAC": 300.0, "44.1 kHz stereo MP3": 150.0}
@@ -28,13 +28,13 @@ REAL_TIMES = {"16 kHz mono FLAC": 300.0, "44.1 kHz stereo MP3": 150.0}
 
 def claims() -> Iterator[Claim]:
     """For both formats: how much faster than it is played, and next to the two baselines."""
-    frontend = AudioFrontend(WhisperFeatureExtractor(feature_size=128))
+    frontend = WhisperFrontend(WhisperFeatureExtractor(feature_size=128))
     with TemporaryDirectory() as folder:
         for name, path in _songs(Path(folder)).items():
             yield from _claims_of(name, path, frontend)
 
 
-def _claims_of(name: str, path: Path, frontend: AudioFrontend) -> Iterator[Claim]:
+def _claims_of(name: str, path: Path, frontend: WhisperFrontend) -> Iterator[Claim]:
     cut, store = song_cut(path), FeatureStore(frontend, None, SECONDS, shorten=False)
     setting = f"{SECONDS:g} s of {name}"
 
@@ -50,7 +50,7 @@ def _claims_of(name: str, path: Path, frontend: AudioFrontend) -> Iterator[Claim
         yield Claim("decoding and mel", setting, "Hugging Face's Audio and WhisperFeatureExtractor", loaded, took, 1.0)
 
 
-def _stft_alone(path: Path, frontend: AudioFrontend) -> torch.Tensor:
+def _stft_alone(path: Path, frontend: WhisperFrontend) -> torch.Tensor:
     """The least that has to be done: decode, average, resample, transform."""
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = samples[:, 0] if samples.shape[1] == 1 else samples @ np.full(samples.shape[1], 1 / samples.shape[1], "f4")
@@ -60,7 +60,7 @@ def _stft_alone(path: Path, frontend: AudioFrontend) -> torch.Tensor:
     return torch.stft(waveform, extractor.n_fft, extractor.hop_length, window=window, return_complex=True)
 
 
-def _hugging_face(path: Path, frontend: AudioFrontend) -> Callable[[], object] | None:
+def _hugging_face(path: Path, frontend: WhisperFrontend) -> Callable[[], object] | None:
     """The same windows as a user of `datasets` makes them; None where it, or its decoder, is not installed."""
     if not all(importlib.util.find_spec(name) for name in ("datasets", "torchcodec")):
         return None

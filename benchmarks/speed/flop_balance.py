@@ -23,7 +23,7 @@ from benchmarks.measurement import paired_seconds
 from music_flamingo.data_modules.song_order import SongOrder
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SongSampler
-from music_flamingo.models.audio_frontend import AudioFrontend
+from music_flamingo.models.audio_frontend import WhisperFrontend
 from music_flamingo.models.cost_model import CostModel, Flops, Workload, song_workload
 
 NUM_RANKS, NUM_SONGS, SEED = 8, 2048, 0
@@ -107,8 +107,8 @@ def flops(work: Workload) -> Flops:
 
 
 @lru_cache
-def _frontend() -> AudioFrontend:
-    return AudioFrontend(WhisperFeatureExtractor(feature_size=128, chunk_length=30))
+def _frontend() -> WhisperFrontend:
+    return WhisperFrontend(WhisperFeatureExtractor(feature_size=128, chunk_length=30))
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import collected_gradients, gradients_of, require_same
 from benchmarks.speed.plain import transformers_attention
 from benchmarks.speed.subject import MEL_FRAMES, WORD, model, song
-from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder, audio_token_lengths
+from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder
 
 NUM_SAMPLES = 8
 CAPTION, SHORT = 150, 8
@@ -68,7 +68,7 @@ def _sample(rng: random.Random, answer: int) -> Sample:
     windows = song(whole + bool(rest))
     if rest:
         windows.lengths[-1] = rest
-    placeholders = int(audio_token_lengths(windows.lengths).sum())
+    placeholders = int(windows.tokens.sum())
     prompt = torch.tensor([WORD, *[model().audio_token_id] * placeholders, WORD])
     return Sample(
         windows, prompt, torch.randint(WORD, 1000, (answer,), generator=torch.Generator().manual_seed(answer))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder
 from music_flamingo.models import MusicFlamingo
+from music_flamingo.models.audio_encoder import audio_token_lengths
 from music_flamingo.models.presets import PRESETS, build_config, build_network, build_processor
 
 MEL_FRAMES = 3000
@@ -43,7 +44,8 @@ def song(num_windows: int) -> AudioWindows:
     """Windows of noise, 30 s each."""
     generator = torch.Generator().manual_seed(num_windows)
     mel = torch.randn(num_windows, PRESETS["small"]["audio"]["num_mel_bins"], MEL_FRAMES, generator=generator)
-    return AudioWindows(mel, torch.full((num_windows,), MEL_FRAMES), torch.arange(num_windows))
+    lengths = torch.full((num_windows,), MEL_FRAMES)
+    return AudioWindows(mel, lengths, torch.arange(num_windows), audio_token_lengths(lengths))
 
 
 def prompt_row(windows: AudioWindows) -> PackedBatch:

@@ -123,25 +123,30 @@ class AudioWindows:
         features: (W, M, F) float32 log-mel.
         lengths: (W,) int64, frames of each window that are not padding.
         indices: (W,) int64, place of each window in its song, from 0.
+        tokens: (W,) int64, audio tokens that the model makes of each window.
     """
 
     features: Tensor
     lengths: Tensor
     indices: Tensor
+    tokens: Tensor
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
 
     def to(self, device: torch.device | str) -> "AudioWindows":
-        return AudioWindows(self.features.to(device), self.lengths.to(device), self.indices.to(device))
+        return AudioWindows(*(each.to(device) for each in self._fields))
+
+    def __getitem__(self, chosen: slice) -> "AudioWindows":
+        return AudioWindows(*(each[chosen] for each in self._fields))
+
+    @property
+    def _fields(self) -> tuple[Tensor, ...]:
+        return self.features, self.lengths, self.indices, self.tokens
 
     @staticmethod
     def concatenate(windows: Sequence["AudioWindows"]) -> "AudioWindows":
-        return AudioWindows(
-            torch.cat([w.features for w in windows]),
-            torch.cat([w.lengths for w in windows]),
-            torch.cat([w.indices for w in windows]),
-        )
+        return AudioWindows(*map(torch.cat, zip(*(each._fields for each in windows), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -236,8 +241,7 @@ class PackedBatch:
         if self.audio is None or not self.window_counts[root_number]:
             return None
         start = sum(self.window_counts[:root_number])
-        part = slice(start, start + self.window_counts[root_number])
-        return AudioWindows(self.audio.features[part], self.audio.lengths[part], self.audio.indices[part])
+        return self.audio[start : start + self.window_counts[root_number]]
 
     def prompts(self) -> list[int]:
         """Segments nothing continues: the prompts of a batch of prompts. A song nobody asks about is none."""
@@ -292,7 +296,7 @@ class RowBuilder:
         """
         ids = torch.as_tensor(ids, dtype=torch.int64)
         placeholders = 0 if sampled else int((ids == self.audio_token_id).sum())
-        expected = 0 if windows is None else int(audio_token_lengths(windows.lengths).sum())
+        expected = 0 if windows is None else int(windows.tokens.sum())
         if placeholders != expected:
             raise UserError(
                 f"expected {expected} audio placeholders for {0 if windows is None else len(windows)} windows of "
@@ -352,11 +356,3 @@ class RowBuilder:
             torch.tensor(segments, dtype=torch.int64),
             torch.tensor(weights, dtype=torch.float32),
         )
-
-
-def audio_token_lengths(mel_lengths: Tensor) -> Tensor:
-    """Audio tokens of windows with `mel_lengths` valid frames: a stride-2 convolution, then a pooling over pairs.
-
-    Source: transformers 5.23, `MusicFlamingoProcessor`.
-    """
-    return ((mel_lengths - 1) // 2 + 1 - 2) // 2 + 1

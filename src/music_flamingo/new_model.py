@@ -1,19 +1,28 @@
 """`music-flamingo init`: an untrained model to start a recipe from."""
 
+from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from music_flamingo.corpora.conversations import iterate_texts
 from music_flamingo.errors import UserError
+from music_flamingo.models import presets
 from music_flamingo.models.conversation_format import THINK_SUFFIX
-from music_flamingo.models.presets import PRESETS, build_config, build_network, build_processor
+from music_flamingo.models.tinymu import presets as tinymu_presets
 from music_flamingo.think_tags import BRIDGE
 
 PROMPT_WORDS = f"system\nuser\nassistant\n {THINK_SUFFIX} {BRIDGE}"
 PROMPT_REPETITIONS = 100
 """How often the tokenizer sees the words of chat template and thoughts, which stand in prompts but in no corpus."""
+
+BUILDERS: dict[str, Callable[[str, Iterable[str]], tuple[Any, Any]]] = {
+    **dict.fromkeys(presets.PRESETS, presets.build),
+    **dict.fromkeys(tinymu_presets.PRESETS, tinymu_presets.build),
+}
+"""What builds a preset, by its name."""
 
 
 def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -> None:
@@ -25,13 +34,11 @@ def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -
         preset: size of the model.
         seed: of the random weights.
     """
-    if preset not in PRESETS:
-        raise UserError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    size = PRESETS[preset]
+    if preset not in BUILDERS:
+        raise UserError(f"preset: expected one of {', '.join(BUILDERS)}, got {preset!r}")
     texts = chain(iterate_texts(corpus), repeat(PROMPT_WORDS, PROMPT_REPETITIONS))
-    processor = build_processor(texts, size["vocabulary"], size["audio"]["num_mel_bins"], size["window_seconds"])
     torch.manual_seed(seed)
-    network = build_network(build_config(preset, processor))
+    network, processor = BUILDERS[preset](preset, texts)
     network.save_pretrained(out)
     processor.save_pretrained(out)
     parameters = sum(p.numel() for p in network.parameters())

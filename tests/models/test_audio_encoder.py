@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from transformers.models.audioflamingo3.modeling_audioflamingo3 import AudioFlamingo3EncoderLayer
 
-from music_flamingo.batch import AudioWindows, audio_token_lengths
-from music_flamingo.models.audio_encoder import encode_windows
+from music_flamingo.batch import AudioWindows
+from music_flamingo.models.audio_encoder import audio_token_lengths, encode_windows
 from tests.builders import tiny_model
 
 FULL = 1000
@@ -15,7 +15,8 @@ LAYOUTS = [[FULL, FULL], [FULL, 7, 998, FULL, 401, 7], [4], [250, 250], [999, 99
 
 def windows(lengths: list[int]) -> AudioWindows:
     torch.manual_seed(0)
-    return AudioWindows(torch.randn(len(lengths), 64, FULL), torch.tensor(lengths), torch.arange(len(lengths)))
+    heard, places = torch.tensor(lengths), torch.arange(len(lengths))
+    return AudioWindows(torch.randn(len(lengths), 64, FULL), heard, places, audio_token_lengths(heard))
 
 
 @pytest.mark.parametrize("lengths", LAYOUTS)

@@ -58,7 +58,8 @@ def rows(draw: st.DrawFn, *, answers: bool) -> PackedBatch:
         if parent < 0:
             count = draw(st.integers(0, 2))
             features = torch.arange(number, number + count).float()[:, None, None].expand(-1, 2, 8)
-            windows = AudioWindows(features, torch.full((count,), 4), torch.arange(count)) if count else None
+            lengths = torch.full((count,), 4)
+            windows = AudioWindows(features, lengths, torch.arange(count), torch.ones_like(lengths)) if count else None
             piece = {"custom": {"piece": draw(st.sampled_from(["a", "b"]))}}
             row.add([AUDIO] * count + words, windows=windows, example=piece)
             number += count

@@ -10,9 +10,8 @@ from transformers.utils.logging import disable_progress_bar
 from music_flamingo.batch import RowBuilder
 from music_flamingo.corpora.song_audio import load_waveform, song_cut
 from music_flamingo.errors import UserError
-from music_flamingo.models import MusicFlamingo
-from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
+from music_flamingo.models.model_kinds import frontend_of, load_model
 from music_flamingo.rollout import SamplingParameters, SharedEngine
 from music_flamingo.think_tags import parse_completion
 
@@ -57,9 +56,9 @@ def answer(song: Path, question: str, model: Path, think: bool, sampling: Sampli
     limit = chat.processor.max_audio_len
     if cut.duration > limit:
         raise UserError(f"{song}: expected at most {limit:g} s, got {cut.duration:.0f} s: cut the song first")
-    frontend = AudioFrontend(chat.processor.feature_extractor)
+    frontend = frontend_of(chat.processor)
     windows = frontend(load_waveform(cut, frontend.sampling_rate))
-    network = MusicFlamingo(str(model)).eval()
+    network = load_model(str(model)).eval()
     row = RowBuilder(network.audio_token_id)
     root = row.add(chat.song_ids(windows), windows=windows)
     row.add(chat.question_ids(question, think=think), parent=root)

@@ -3,7 +3,9 @@
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
 from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE, FrameRoPE, NoTimeEmbedding
+from music_flamingo.models.tinymu.rows import TinyMU
 
 __all__ = [
     "CheckpointRoTE",
@@ -11,7 +13,9 @@ __all__ = [
     "ExactRoTE",
     "FrameRoPE",
     "MusicFlamingo",
+    "MusicLanguageModel",
     "NoTimeEmbedding",
+    "TinyMU",
     "evaluate_frozen_modules",
     "freeze_parameters",
 ]

@@ -25,6 +25,14 @@ def encode_windows(encoder: AudioFlamingo3Encoder, windows: AudioWindows) -> Ten
     return padded[0] if len(padded) == 1 else torch.cat(padded)[order.argsort()]
 
 
+def audio_token_lengths(mel_lengths: Tensor) -> Tensor:
+    """Audio tokens of windows with `mel_lengths` valid frames: a stride-2 convolution, then a pooling over pairs.
+
+    Source: transformers 5.23, `MusicFlamingoProcessor`.
+    """
+    return (encoder_frames(mel_lengths) - 2) // 2 + 1
+
+
 def encoder_frames(mel_lengths: Tensor) -> Tensor:
     """(W,) frames that the encoder's layers see of so many mel frames (W,): every second, by a stride of 2."""
     return (mel_lengths - 1) // 2 + 1

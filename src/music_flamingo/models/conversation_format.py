@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
-from transformers import MusicFlamingoProcessor
+from transformers import AutoProcessor
 
-from music_flamingo.batch import AudioWindows, audio_token_lengths
+from music_flamingo.batch import AudioWindows
 from music_flamingo.errors import UserError
-from music_flamingo.models.music_flamingo import require_model_directory
+from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.think_tags import ANSWER_OPEN
 
 THINK_SUFFIX = "Output the thinking process in <think> </think> and final answer in <answer> </answer>."
@@ -27,8 +27,8 @@ class ConversationFormat:
         processor: of the model that will read them.
     """
 
-    def __init__(self, processor: MusicFlamingoProcessor) -> None:
-        self.processor = processor
+    def __init__(self, processor: Any) -> None:
+        self.processor: Any = processor
         self.tokenizer: Any = processor.tokenizer
         self.end_of_turn: int = self.tokenizer.eos_token_id
         before, _ = self.around_audio("")
@@ -39,7 +39,7 @@ class ConversationFormat:
     @classmethod
     def from_directory(cls, directory: str | Path) -> "ConversationFormat":
         require_model_directory(Path(directory))
-        return cls(MusicFlamingoProcessor.from_pretrained(str(directory), local_files_only=True))
+        return cls(AutoProcessor.from_pretrained(str(directory), local_files_only=True))
 
     def tokens_around_audio(self, sounds: int = 1) -> int:
         """What `song_ids` holds beside the placeholders."""
@@ -50,7 +50,7 @@ class ConversationFormat:
         ids = list(self._before_audio)
         for number, windows in enumerate(sounds):
             ids += self._between_sounds if number else []
-            ids += [self.processor.audio_token_id] * int(audio_token_lengths(windows.lengths).sum())
+            ids += [self.processor.audio_token_id] * int(windows.tokens.sum())
         return [*ids, *self._after_audio]
 
     def question_ids(self, question: str, *, think: bool = False) -> list[int]:

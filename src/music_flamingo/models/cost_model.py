@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import MusicFlamingoConfig
 
-from music_flamingo.batch import PackedBatch, audio_token_lengths
-from music_flamingo.models.audio_encoder import encoder_frames
+from music_flamingo.batch import PackedBatch
+from music_flamingo.models.audio_encoder import audio_token_lengths, encoder_frames
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,17 @@ model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained:
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import AudioFlamingo3Encoder
+from transformers import PreTrainedModel
 
-from music_flamingo.batch import AudioWindows, audio_token_lengths
+from music_flamingo.batch import AudioWindows
 from music_flamingo.errors import UserError
 from music_flamingo.kept_tensors import kept_tensors
-from music_flamingo.models.audio_encoder import encode_windows
 
 
 class EncoderCache:
@@ -38,8 +37,15 @@ class EncoderCache:
         self._hashed: tuple[tuple[int, int], ...] = ()
         self._weights_hash = ""
 
-    def encode(self, encoder: AudioFlamingo3Encoder, windows: AudioWindows) -> Tensor:
-        """See `encode_windows`.
+    def encode(
+        self, encode: Callable[[AudioWindows], Tensor], encoder: PreTrainedModel, windows: AudioWindows
+    ) -> list[Tensor]:
+        """(T, D) outputs for the real tokens of each window.
+
+        Args:
+            encode: gives (T, D) for one window.
+            encoder: whose weights `encode` uses.
+            windows: of any songs.
 
         Raises:
             UserError: the encoder trains.
@@ -50,35 +56,29 @@ class EncoderCache:
                 "add audio_tower to model.freeze, or leave encoder_cache out"
             )
         folder = self.folder / str(self.dtype).removeprefix("torch.") / self._hash_of(encoder)
-        full = int(encoder.max_source_positions) // 2
-        outputs = [self._output(encoder, windows, place, folder) for place in range(len(windows))]
-        device, dtype = windows.features.device, encoder.layer_norm.weight.dtype
-        return torch.stack([pad(o.to(device, dtype), (0, 0, 0, full - len(o))) for o in outputs])
+        outputs = (self._output(encode, windows[place : place + 1], folder) for place in range(len(windows)))
+        return [output.to(windows.features.device, encoder.dtype) for output in outputs]
 
     @torch.no_grad()
-    def _output(self, encoder: AudioFlamingo3Encoder, windows: AudioWindows, place: int, folder: Path) -> Tensor:
-        """(A, D) of one window's real tokens."""
-        length = int(windows.lengths[place])
+    def _output(self, encode: Callable[[AudioWindows], Tensor], window: AudioWindows, folder: Path) -> Tensor:
+        """(T, D) of one window's real tokens."""
+        length = int(window.lengths)
         # The convolutions read two frames of the padding too.
-        path = folder / f"{_hash(windows.features[place, :, : length + 2].contiguous())}-{length}.safetensors"
-        window = AudioWindows(
-            *(each[place : place + 1] for each in (windows.features, windows.lengths, windows.indices))
-        )
+        path = folder / f"{_hash(window.features[0, :, : length + 2].contiguous())}-{length}.safetensors"
 
         def compute() -> dict[str, Tensor]:
-            real = encode_windows(encoder, window)[0, : int(audio_token_lengths(window.lengths))]
-            return {"outputs": real.to("cpu", self.dtype).contiguous()}
+            return {"outputs": encode(window).to("cpu", self.dtype).contiguous()}
 
         return kept_tensors(path, compute)["outputs"]
 
-    def _hash_of(self, encoder: AudioFlamingo3Encoder) -> str:
+    def _hash_of(self, encoder: PreTrainedModel) -> str:
         """Of the weights and of how they are used; computed again when a parameter was written to."""
         now = tuple((p.data_ptr(), p._version) for p in encoder.parameters())
         if now != self._hashed:
             weights = [_hash(p.detach()) for _, p in sorted(encoder.named_parameters())]
             settings = json.dumps(encoder.config.to_dict(), sort_keys=True, default=str)
             self._hashed, self._weights_hash = now, hashlib.sha256("".join([settings, *weights]).encode()).hexdigest()
-        device = encoder.layer_norm.weight.device.type
+        device = encoder.device.type
         autocast = f"-{torch.get_autocast_dtype(device)}" if torch.is_autocast_enabled(device) else ""
         return self._weights_hash[:16] + autocast.replace("torch.", "")
 

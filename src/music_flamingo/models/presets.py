@@ -82,6 +82,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def build(preset: str, texts: Iterable[str]) -> tuple[MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor]:
+    """An untrained model with a processor whose tokenizer is trained on `texts`."""
+    size = PRESETS[preset]
+    processor = build_processor(texts, size["vocabulary"], size["audio"]["num_mel_bins"], size["window_seconds"])
+    return build_network(build_config(preset, processor)), processor
+
+
 def build_config(preset: str, processor: MusicFlamingoProcessor) -> MusicFlamingoConfig:
     """Configuration of transformers' class at the size of a preset."""
     size = PRESETS[preset]
@@ -133,7 +140,12 @@ def build_processor(
     )
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str],
+    vocabulary: int,
+    special_tokens: Iterable[str] = SPECIAL_TOKENS,
+    end_of_turn: str = "<|im_end|>",
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Qwen2's rules for splitting text; think and answer tags are tokens of their own."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -146,7 +158,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[*SPECIAL_TOKENS],
+        special_tokens=[*special_tokens],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -154,7 +166,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in THINK_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
+        eos_token=end_of_turn,
         pad_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE
-from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.rollout.sampling import Completion, SamplingParameters
 
 
@@ -23,7 +23,7 @@ class HFEngine:
     @torch.no_grad()
     def sample(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         batch: PackedBatch,
         audio: Tensor | None,
         sampling: SamplingParameters,
@@ -49,7 +49,7 @@ class HFEngine:
 
     def _generate(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         prompt: int,
         ids: Tensor,
         song: AudioWindows | None,
@@ -86,7 +86,7 @@ class HFEngine:
 
 
 @contextmanager
-def _plain_attention(model: MusicFlamingo) -> Iterator[None]:
+def _plain_attention(model: MusicLanguageModel) -> Iterator[None]:
     language_model = model.network.model.language_model
     language_model.set_attn_implementation("sdpa")
     try:

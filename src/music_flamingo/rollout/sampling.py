@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_language_model import MusicLanguageModel
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RolloutEngine(Protocol):
 
     def sample(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         batch: PackedBatch,
         audio: Tensor | None,
         sampling: SamplingParameters,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.rollout.branch_attention import BranchAttention, RecordingAttention
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
 from music_flamingo.step_parts import part
@@ -22,7 +22,7 @@ class SharedEngine:
     @torch.no_grad()
     def sample(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         batch: PackedBatch,
         audio: Tensor | None,
         sampling: SamplingParameters,
@@ -46,7 +46,7 @@ class SharedEngine:
     @part("decode")
     def _decode(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         hidden: Tensor,
         cache: BranchAttention,
         drawn: "_Drawn",

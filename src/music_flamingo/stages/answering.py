@@ -17,7 +17,7 @@ from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.evaluation.scoring import CompletionMode, score_completion
-from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
+from music_flamingo.models import MusicLanguageModel, evaluate_frozen_modules, freeze_parameters
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
@@ -71,7 +71,7 @@ class AnsweringModule(LightningModule):
 
     def __init__(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         optimizer: OptimizerCallable,
         freeze: Sequence[str] = (),
         warmup_ratio: float = 0.03,

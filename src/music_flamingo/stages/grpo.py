@@ -25,7 +25,7 @@ from torch import Tensor
 from music_flamingo.batch import PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.losses import GRPOLoss, PolicyLoss, group_advantages, kl_penalty
-from music_flamingo.models import MusicFlamingo
+from music_flamingo.models import MusicLanguageModel
 from music_flamingo.rewards import Reference, WeightedReward, combined_reward
 from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import on_other_songs, with_completions
@@ -81,7 +81,7 @@ class GRPOModule(AnsweringModule):
 
     def __init__(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         optimizer: OptimizerCallable,
         rewards: Sequence[WeightedReward],
         sampling: SamplingParameters = SamplingParameters(num_generations=5),  # noqa: B008  frozen
@@ -262,5 +262,5 @@ class GRPOModule(AnsweringModule):
                 self.log(f"val/rewards/{name}", values.nanmean(), batch_size=len(completions), sync_dist=True)
 
 
-def _frozen_copy(model: MusicFlamingo) -> MusicFlamingo:
+def _frozen_copy(model: MusicLanguageModel) -> MusicLanguageModel:
     return copy.deepcopy(model).requires_grad_(False).eval()

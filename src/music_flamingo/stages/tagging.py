@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from music_flamingo.batch import IGNORE_INDEX, PackedBatch, audio_token_lengths
+from music_flamingo.batch import IGNORE_INDEX, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
-from music_flamingo.models import MusicFlamingo
+from music_flamingo.models import MusicLanguageModel
 from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
 from music_flamingo.step_parts import part
 
@@ -65,7 +65,7 @@ class TaggingModule(LightningModule):
 
     def __init__(
         self,
-        model: MusicFlamingo,
+        model: MusicLanguageModel,
         optimizer: OptimizerCallable,
         tags: Mapping[str, Sequence[str]],
         warmup_ratio: float = 0.03,
@@ -111,7 +111,7 @@ class TaggingModule(LightningModule):
         """(S, A, D') embeddings of all songs, padded to the longest, and (S, A) which of them are real."""
         if batch.audio is None:
             raise UserError("tagging needs audio, but a row holds none: every cut of the corpus must have a recording")
-        tokens = audio_token_lengths(batch.audio.lengths).split(list(batch.window_counts))
+        tokens = batch.audio.tokens.split(list(batch.window_counts))
         return pad_songs(self.model.encode_audio(batch.audio).split([int(t.sum()) for t in tokens]))
 
     def labels(self, batch: PackedBatch, tag: str) -> Tensor:

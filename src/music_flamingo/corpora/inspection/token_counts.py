@@ -4,9 +4,8 @@ from pathlib import Path
 
 from lhotse.cut import Cut
 
-from music_flamingo.batch import audio_token_lengths
-from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
+from music_flamingo.models.model_kinds import frontend_of
 
 
 class TokenCounter:
@@ -21,11 +20,11 @@ class TokenCounter:
 
     def __init__(self, directory: Path) -> None:
         self._chat = ConversationFormat.from_directory(directory)
-        self._frontend = AudioFrontend(self._chat.processor.feature_extractor)
+        self._frontend = frontend_of(self._chat.processor)
 
     def audio(self, cut: Cut) -> int:
         lengths = self._frontend.mel_lengths(round(cut.duration * self._frontend.sampling_rate))
-        return int(audio_token_lengths(lengths).sum())
+        return int(self._frontend.token_lengths(lengths).sum())
 
     def question(self, text: str) -> int:
         return len(self._chat.question_ids(text))

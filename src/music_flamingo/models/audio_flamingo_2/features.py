@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BatchFeature
+from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
-from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from music_flamingo.errors import UserError
 
@@ -23,7 +22,7 @@ QUIETEST_POWER = 1e-10
 FULL_SCALE = 32_767
 
 
-class AFClapFeatureExtractor(FeatureExtractionMixin):
+class AFClapFeatureExtractor(SequenceFeatureExtractor):
     """Cuts a song into windows and computes their mel bands.
 
     As the released weights were trained, a song's peak is brought to 1 and its samples are rounded to 16 bits.
@@ -45,9 +44,7 @@ class AFClapFeatureExtractor(FeatureExtractionMixin):
         max_windows: int = 30,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.feature_size = feature_size
-        self.sampling_rate = sampling_rate
+        super().__init__(feature_size, sampling_rate, kwargs.pop("padding_value", 0.0), **kwargs)
         self.chunk_length = chunk_length
         self.max_windows = max_windows
         self.n_samples = chunk_length * sampling_rate

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BatchFeature
+from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
-from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from music_flamingo.errors import UserError
 
@@ -23,7 +22,7 @@ LOG_OFFSET = float(np.finfo(np.float32).eps)
 MEAN, DEVIATION = -7.056, 4.193
 
 
-class MatpacFeatureExtractor(FeatureExtractionMixin):
+class MatpacFeatureExtractor(SequenceFeatureExtractor):
     """Cuts a song's log-mel frames into windows.
 
     The frames are those of the whole song: a window's last ones hear 15 ms of the next window. The last window is as
@@ -46,9 +45,7 @@ class MatpacFeatureExtractor(FeatureExtractionMixin):
         patch_frames: int = 16,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.feature_size = feature_size
-        self.sampling_rate = sampling_rate
+        super().__init__(feature_size, sampling_rate, kwargs.pop("padding_value", 0.0), **kwargs)
         self.window_frames = window_frames
         self.patch_frames = patch_frames
 

@@ -30,7 +30,7 @@ class MatpacModel(PreTrainedModel):
         self.patch_embedding = nn.Conv2d(1, width, size, size)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         num_positions = 1 + config.bands * (config.window_frames // size)
-        self.positions = nn.Parameter(torch.empty(1, num_positions, width), requires_grad=False)
+        self.positions = nn.Buffer(torch.empty(1, num_positions, width))  # a checkpoint's own, and never trained
         self.layers = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.post_init()

@@ -1,0 +1,142 @@
+"""What every music-language model here does with a packed row, around a network of transformers' making.
+
+    |windows| -> audio features -> projector -> |audio embeddings|
+    |token ids| -> embeddings, audio placeholders replaced -> language model -> |hidden states|
+
+The network has the parts of transformers' Audio Flamingo 3: `model.audio_tower`, `model.multi_modal_projector`,
+`model.language_model` and `lm_head`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, cast
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from music_flamingo.batch import AudioWindows, PackedBatch
+from music_flamingo.kernels import PrefixAttention
+from music_flamingo.kernels.linear_cross_entropy import token_logprobs
+from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
+from music_flamingo.models.last_layer import read_selected_rows
+from music_flamingo.models.position_limit import require_positions
+from music_flamingo.models.recompute import recompute_feed_forward
+from music_flamingo.step_parts import part
+
+
+class MusicLanguageModel(nn.Module, ABC):
+    """A model that reads packed rows.
+
+    Args:
+        network: transformers' model; its parameter names are the checkpoint's.
+        recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
+            the backward pass, which saves memory; None never does.
+        attention: over packed rows; None takes the fastest on the device.
+
+    Attributes:
+        windows_encoded: audio windows encoded, or read from the cache, so far.
+        windows_with_gradient: windows whose embeddings reached the language model with a gradient.
+    """
+
+    def __init__(
+        self, network: PreTrainedModel, recompute_above: int | None = None, attention: PrefixAttention | None = None
+    ) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.attention = attention
+        self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
+        self._selects_rows = read_selected_rows(self.network.model.language_model)
+        if recompute_above is not None:
+            recompute_feed_forward(self.network.model.language_model, recompute_above)
+        self.windows_encoded = 0
+        self.windows_with_gradient = 0
+
+    @abstractmethod
+    def audio_features(self, windows: AudioWindows) -> Tensor:
+        """(A, D) encoder outputs of the windows' real frames, before the projector."""
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D) of the language-model head."""
+        return cast(Tensor, self.network.lm_head.weight)
+
+    @property
+    def audio_token_id(self) -> int:
+        return int(self.network.config.audio_token_id)
+
+    def require_positions(self, batch: PackedBatch, segments: Iterable[int], new_tokens: int = 0) -> None:
+        """Refuse a row that is too long for the language model; see `position_limit.require_positions`."""
+        # The field of the same name in `config` itself is RoTE's longest time, 1200 seconds.
+        language_model: Any = self.network.config.text_config
+        require_positions(batch, language_model.max_position_embeddings, segments, new_tokens)
+
+    def project(self, features: Tensor) -> Tensor:
+        """(A, D) encoder outputs -> (A, D') audio embeddings of the language model's width."""
+        with part("projector"):
+            return cast(Tensor, self.network.model.multi_modal_projector(features))
+
+    def encode_audio(self, windows: AudioWindows) -> Tensor:
+        """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
+        return self.project(self.audio_features(windows))
+
+    def hidden_states(
+        self,
+        batch: PackedBatch,
+        audio: Tensor | None = None,
+        attend: Attend | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """(N, D') hidden states of the row, or (R, D') of some of its tokens.
+
+        Args:
+            batch: the row.
+            audio: (A, D') embeddings of its audio, encoded here when None.
+            attend: attention to use in place of the row's own.
+            rows: (R,) the tokens to read, in increasing order; all when None.
+
+        Raises:
+            UserError: a segment ends beyond the language model's positions.
+        """
+        self.require_positions(batch, range(len(batch.tree.lengths)))
+        if audio is None and batch.audio is not None:
+            audio = self.encode_audio(batch.audio)
+        embeddings = self.network.get_input_embeddings()(batch.input_ids)
+        if audio is not None:
+            self.windows_with_gradient += len(batch.audio or ()) if audio.requires_grad else 0
+            embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
+        positions = batch.tree.position_ids().to(embeddings.device)
+        return self.continue_from(embeddings, positions, attend or self.row_attention(batch, rows), rows)
+
+    def row_attention(self, batch: PackedBatch, rows: Tensor | None = None) -> TreeAttention:
+        """Attention over a row of which the last layer computes only `rows` (R,), or all."""
+        return TreeAttention(batch.tree, rows, self.attention)
+
+    def continue_from(
+        self, embeddings: Tensor, positions: Tensor, attend: Attend, rows: Tensor | None = None
+    ) -> Tensor:
+        """(N, D') hidden states of tokens with these embeddings (N, D') and positions (N,), or (R, D') of `rows`."""
+        select = rows is not None and self._selects_rows
+        with part("language model"):
+            output = self.network.model.language_model(
+                inputs_embeds=embeddings[None],
+                attention_mask=None,
+                position_ids=positions[None],
+                use_cache=False,
+                attend=attend,
+                **({"rows": rows} if select else {}),
+            )
+        hidden = cast(Tensor, output.last_hidden_state[0])
+        return hidden if rows is None or select else hidden[rows]
+
+    def embed_tokens(self, token_ids: Tensor) -> Tensor:
+        return cast(Tensor, self.network.get_input_embeddings()(token_ids))
+
+    def target_logprobs(
+        self, batch: PackedBatch, audio: Tensor | None = None, *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (T,) of the row's targets and entropies (T,) of their predictions; see `token_logprobs`."""
+        # A prompt's last token predicts the first one of each of its completions.
+        rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
+        hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]
+        with part("head and loss"):
+            return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
