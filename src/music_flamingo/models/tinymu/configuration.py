@@ -1,6 +1,6 @@
-"""Sizes of TinyMU, and how its sequences are laid out."""
+"""Sizes of TinyMU."""
 
-from typing import Any, Literal
+from typing import Any
 
 from transformers import AudioFlamingo3Config, AutoConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -17,9 +17,6 @@ class TinyMUConfig(AudioFlamingo3Config):
         projector_hidden_size: between the two layers of the released projector; None for the paper's single layer.
         audio_token_id: placeholder that an audio embedding replaces; a token of SmolLM2 that no text has.
         separator_token_id: stands between audio and prompt.
-        layout: "compact" has no padding; "released" is how the released weights were trained: the prompt is padded to
-            `released_text_length` in the middle of the sequence.
-        released_text_length: tokens of a padded prompt.
     """
 
     model_type = "tinymu"
@@ -52,5 +49,3 @@ class TinyMUConfig(AudioFlamingo3Config):
     projector_hidden_size: int | None = 2048
     projector_hidden_act: str = "relu"
     tie_word_embeddings: bool = True
-    layout: Literal["compact", "released"] = "compact"
-    released_text_length: int = 129

@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
 
 
 class TinyMUProcessor(MusicFlamingoProcessor):
-    """Turns songs and texts into TinyMU's inputs, in the compact layout.
+    """Turns songs and texts into TinyMU's inputs: song, separator, prompt, answer, without padding between them.
 
     Args:
         feature_extractor: MATPAC++'s.
