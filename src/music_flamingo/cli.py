@@ -54,6 +54,11 @@ VERBS = {
         "make a corpus of real music with exact answers",
     ),
     "init": Verb("music_flamingo.new_model:init_command", "make an untrained model to start from"),
+    "convert": Verb(
+        "music_flamingo.models.converting:convert_command",
+        "make a Hugging Face directory of a published checkpoint",
+        ("kind", "src"),
+    ),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
         "write report.json and report.html of a run",

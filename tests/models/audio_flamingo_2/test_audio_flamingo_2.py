@@ -209,5 +209,5 @@ def test_the_published_sizes() -> None:
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_its_names() -> None:
-    with pytest.raises(UserError, match=r"expected an Audio Flamingo 2 checkpoint, got the name lm\.weight"):
+    with pytest.raises(UserError, match=r"expected an Audio Flamingo 2 checkpoint, got the names lm\.weight"):
         renamed({"lm.weight": torch.zeros(1)})

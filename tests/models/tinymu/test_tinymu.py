@@ -197,5 +197,5 @@ def test_greedy_answers_follow_the_audio() -> None:
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_its_names() -> None:
-    with pytest.raises(UserError, match=r"expected a TinyMU checkpoint, got the name lm\.weight: give another file"):
+    with pytest.raises(UserError, match=r"expected a TinyMU checkpoint, got the names lm\.weight: give another file"):
         renamed({"lm.weight": torch.zeros(1)})
