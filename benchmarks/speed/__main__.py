@@ -17,7 +17,7 @@ SCRIPTS = [
     *("rote", "loss_memory", "packed_sft", "shared_questions"),
     *("rollouts", "grpo_update", "grpo_step", "flop_balance"),
 ]
-LONG_SCRIPTS = ["ablations", "cost_fit", "grpo_update_long", "grpo_step_long"]
+LONG_SCRIPTS = ["ablations", "cost_fit", "grpo_update_long", "grpo_step_long", "tinymu_step"]
 
 
 def main() -> None:
