@@ -1,6 +1,10 @@
 """Losses: pure functions of tensors."""
 
-from music_flamingo.losses.contrastive import audio_text_contrastive_loss
+from music_flamingo.losses.contrastive import (
+    audio_text_contrastive_loss,
+    compositional_contrastive_loss,
+    gathered_captions,
+)
 from music_flamingo.losses.policy_gradient import (
     DAPOLoss,
     DrGRPOLoss,
@@ -21,6 +25,8 @@ __all__ = [
     "PolicyTerms",
     "audio_text_contrastive_loss",
     "clipped_objective",
+    "compositional_contrastive_loss",
+    "gathered_captions",
     "group_advantages",
     "kl_penalty",
     "kl_per_token",

@@ -1,4 +1,6 @@
-"""Contrastive loss between audio clips and their captions."""
+"""Contrastive losses between audio clips and their captions."""
+
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
     """InfoNCE: each audio clip should be closer to its own caption than to those of the rest of the batch.
 
-    This is the audio-to-text loss of AF-CLAP with one caption per clip and no written negatives.
+    This is `compositional_contrastive_loss` with one caption per clip and no written negatives.
 
     Args:
         audio: (B, D) embeddings of the clips, of any length.
@@ -29,3 +31,92 @@ def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float 
         raise ValueError(f"temperature must be above 0, not {temperature}")
     similarity = normalize(audio.float(), dim=-1) @ normalize(text.float(), dim=-1).T
     return cross_entropy(similarity / temperature, torch.arange(len(audio), device=audio.device))
+
+
+def compositional_contrastive_loss(
+    audio: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None = None,
+    temperature: float | Tensor = 0.07,
+    offset: int = 0,
+) -> Tensor:
+    """AF-CLAP's loss: a clip should be closer to its own P captions than to all others and to its own negatives.
+
+        s(u, v)  = exp(<u, v> / temperature)
+        S(j, i)  = sum over p of s(positives[j, p], audio[i])
+        S-(i)    = sum over p, n of s(negatives[i, p, n], audio[i])
+        loss     = mean over i of -log(S(i, i) / (S-(i) + sum over j of S(j, i)))
+
+    Negatives say something false of one clip and may be true of another, so no other clip meets them. The loss is
+    computed in logarithms and in float32 at least, under autocast too: a similarity in bfloat16 is right to 0.004,
+    which is 0.4 nats at temperature 0.01.
+
+    Args:
+        audio: (B, D) unit vectors of this rank's clips.
+        positives: (C, P, D) unit vectors of the captions of all ranks' clips, as `gathered_captions` returns them.
+        negatives: (B, P, N, D) unit vectors, N for each caption of this rank's clips; None for none.
+        temperature: above 0, a tensor where it is learnt.
+        offset: the captions of this rank's first clip are `positives[offset]`.
+
+    Returns:
+        a scalar, nats; log(C (1 + N)) when the embeddings say nothing and N negatives are given.
+
+    Raises:
+        ValueError: shapes that do not fit, captions missing for a clip, or a temperature of 0 or less.
+
+    Source: Audio Flamingo 2 (arXiv:2503.03983) section 3.1.
+    """
+    _check_shapes(audio, positives, negatives, offset)
+    # A learnt temperature is positive by construction; to compare it would make the host wait for the device.
+    if not isinstance(temperature, Tensor) and temperature <= 0:
+        raise ValueError(f"temperature must be above 0, not {temperature}")
+    clips = torch.arange(len(audio), device=audio.device)
+    with torch.autocast(audio.device.type, enabled=False):
+        audio, positives = _precise(audio), _precise(positives)
+        to_positives = torch.einsum("bd,cpd->bcp", audio, positives) / temperature
+        own, every = to_positives[clips, clips + offset], to_positives.flatten(1)
+        if negatives is not None:
+            to_negatives = torch.einsum("bd,bpnd->bpn", audio, _precise(negatives)) / temperature
+            every = torch.cat([every, to_negatives.flatten(1)], dim=1)
+        return (every.logsumexp(1) - own.logsumexp(1)).mean()
+
+
+def gathered_captions(
+    positives: Tensor, all_gather: Callable[[Tensor], Iterable[Tensor]], rank: int
+) -> tuple[Tensor, int]:
+    """The captions of all ranks, and where this rank's begin: `positives` and `offset` of the loss.
+
+    Where each rank averages over its own clips and gradients are averaged over ranks, as DDP does, the result is the
+    gradient of one process on the joined batch.
+
+    Args:
+        positives: (B, P, D) of this rank; every rank has as many.
+        all_gather: collects a tensor from all ranks and carries gradients back to them: Lightning's
+            `partial(module.all_gather, sync_grads=True)`, or torch's `torch.distributed.nn.functional.all_gather`.
+        rank: of this process.
+
+    Returns:
+        (ranks * B, P, D), and rank * B.
+    """
+    # One process' Lightning returns the tensor itself, without an axis for ranks.
+    everyone = torch.cat(tuple(all_gather(positives))).reshape(-1, *positives.shape[1:])
+    if everyone.requires_grad:
+        # torch receives the other ranks' gradients into memory strided as its own: where that is not contiguous, and
+        # behind an einsum it is not, gloo puts the numbers in wrong places without an error.
+        everyone.register_hook(torch.Tensor.contiguous)
+    return everyone, rank * len(positives)
+
+
+def _precise(embeddings: Tensor) -> Tensor:
+    return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
+
+def _check_shapes(audio: Tensor, positives: Tensor, negatives: Tensor | None, offset: int) -> None:
+    shapes = [tuple(each.shape) for each in (audio, positives, negatives) if each is not None]
+    if audio.dim() != 2 or positives.dim() != 3 or audio.shape[-1] != positives.shape[-1]:  # noqa: PLR2004
+        raise ValueError(f"expected audio (B, D) and positives (C, P, D), got {shapes[0]}, {shapes[1]}")
+    fits = (len(audio), positives.shape[1], audio.shape[-1])
+    if negatives is not None and (negatives.dim() != 4 or (*shapes[2][:2], shapes[2][3]) != fits):  # noqa: PLR2004
+        raise ValueError(f"expected negatives (B, P, N, D) = ({fits[0]}, {fits[1]}, N, {fits[2]}), got {shapes[2]}")
+    if not 0 <= offset <= len(positives) - len(audio):
+        raise ValueError(f"{len(audio)} clips from {offset} on have no captions among those of {len(positives)} clips")
