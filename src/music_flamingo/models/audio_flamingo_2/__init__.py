@@ -1,13 +1,23 @@
-"""Audio Flamingo 2, for transformers' Auto classes."""
+"""Audio Flamingo 2 and AF-CLAP, for transformers' Auto classes."""
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForMultimodalLM
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForMultimodalLM
 
+from music_flamingo.models.audio_flamingo_2.af_clap import AFClapConfig, AFClapModel
 from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.features import AFClapFeatureExtractor
 from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration
 
-__all__ = ["AFClapFeatureExtractor", "AudioFlamingo2Config", "AudioFlamingo2ForConditionalGeneration"]
+__all__ = [
+    "AFClapConfig",
+    "AFClapFeatureExtractor",
+    "AFClapModel",
+    "AudioFlamingo2Config",
+    "AudioFlamingo2ForConditionalGeneration",
+]
 
 AutoConfig.register(AudioFlamingo2Config.model_type, AudioFlamingo2Config)
 AutoModelForMultimodalLM.register(AudioFlamingo2Config, AudioFlamingo2ForConditionalGeneration)
 AutoFeatureExtractor.register(AudioFlamingo2Config, AFClapFeatureExtractor)
+AutoConfig.register(AFClapConfig.model_type, AFClapConfig)
+AutoModel.register(AFClapConfig, AFClapModel)
+AutoFeatureExtractor.register(AFClapConfig, AFClapFeatureExtractor)
