@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -59,12 +60,18 @@ def stacked(tensor: Tensor) -> Tensor:
 def main(folder: Path, rank: int) -> None:
     """Write the gradient that this process sees on its half of the batch, for each way to gather."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    half = tuple(each.chunk(2)[rank] for each in joined_batch())
     for name, gather in (("torch", all_gather), ("lightning", stacked)):
-        towers = DistributedDataParallel(Towers())
-        found = gradients(towers, half, partial(gathered_captions, all_gather=gather, rank=rank))
+        found = gradients_of_half(rank, gather)
         save_file(found, folder / f"{name}{rank}.safetensors")
+    # The models are gone by now: one that outlives its process group waits for ever when it is freed.
     torch.distributed.destroy_process_group()
+
+
+def gradients_of_half(rank: int, gather: Callable[[Tensor], Any]) -> dict[str, Tensor]:
+    """Gradient of every parameter, averaged over the processes."""
+    half = tuple(each.chunk(2)[rank] for each in joined_batch())
+    towers = DistributedDataParallel(Towers())
+    return gradients(towers, half, partial(gathered_captions, all_gather=gather, rank=rank))
 
 
 if __name__ == "__main__":

@@ -179,9 +179,13 @@ def test_two_processes_have_the_gradient_of_one_on_the_joined_batch(tmp_path: Pa
     script = [sys.executable, str(Path(__file__).with_name("contrastive_ranks.py")), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ranks = [subprocess.Popen([*script, str(rank)], env=environment, stderr=subprocess.PIPE) for rank in range(2)]
-    for process in ranks:
-        _, complaints = process.communicate(timeout=120)
-        assert process.returncode == 0, complaints.decode()
+    try:
+        for process in ranks:
+            _, complaints = process.communicate(timeout=120)
+            assert process.returncode == 0, complaints.decode()
+    finally:
+        for process in ranks:
+            process.kill()
     expected = gradients(Towers(), joined_batch(), lambda captions: (captions, 0))
     assert len(expected) == 5
     for written in ("torch0", "torch1", "lightning0", "lightning1"):
