@@ -74,7 +74,8 @@ class RollingCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self._last_step = trainer.global_step
-        trainer.save_checkpoint(_folder(trainer) / f"step-{trainer.global_step:08d}.ckpt", weights_only=False)
+        # False: not the weights alone.
+        trainer.save_checkpoint(_folder(trainer) / f"step-{trainer.global_step:08d}.ckpt", False)
         if trainer.is_global_zero:
             for path in newest_first(_folder(trainer))[self.keep :]:
                 path.unlink()
