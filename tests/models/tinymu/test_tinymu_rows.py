@@ -17,6 +17,7 @@ from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.matpac.frontend import MatpacFrontend
 from music_flamingo.models.model_kinds import cost_model_of, frontend_of, load_model
+from music_flamingo.models.tinymu import TinyMUConfig
 from music_flamingo.models.tinymu.presets import build
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from tests.builders import ANSWERS, QUESTIONS, TEXTS, song
@@ -132,6 +133,12 @@ def test_an_exported_model_is_the_same(tmp_path: Path) -> None:
     again = load_model(str(tmp_path / "export"))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert type(chat().processor) is type(ConversationFormat.from_directory(tmp_path / "export").processor)
+
+
+def test_a_preset_differs_from_the_published_model_in_sizes_alone() -> None:
+    tiny, published = load_model(str(directory())).network.config.text_config, TinyMUConfig().text_config
+    for name in ("model_type", "rope_parameters", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings"):
+        assert getattr(tiny, name) == getattr(published, name), name
 
 
 def test_packing_by_cost_is_refused_where_the_cost_is_not_known() -> None:

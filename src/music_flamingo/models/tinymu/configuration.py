@@ -7,6 +7,23 @@ from transformers.configuration_utils import SubConfigSpec
 
 from music_flamingo.models.matpac import MatpacConfig
 
+SMOLLM2 = {
+    "model_type": "llama",
+    "vocab_size": 49_152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+"""The language model; transformers takes what a given `text_config` leaves out from Llama instead."""
+
 
 class TinyMUConfig(AudioFlamingo3Config):
     """MATPAC++, a projector, and SmolLM2; the defaults are the published sizes.
@@ -25,20 +42,7 @@ class TinyMUConfig(AudioFlamingo3Config):
         "text_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="llama",
-            init_kwargs={
-                "vocab_size": 49_152,
-                "hidden_size": 576,
-                "intermediate_size": 1536,
-                "num_hidden_layers": 30,
-                "num_attention_heads": 9,
-                "num_key_value_heads": 3,
-                "max_position_embeddings": 8192,
-                "rms_norm_eps": 1e-5,
-                "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
-                "tie_word_embeddings": True,
-                "bos_token_id": 0,
-                "eos_token_id": 0,
-            },
+            init_kwargs=SMOLLM2,
         ),
     }
 

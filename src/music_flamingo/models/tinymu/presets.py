@@ -5,7 +5,7 @@ from typing import Any
 
 from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.presets import train_tokenizer
-from music_flamingo.models.tinymu.configuration import TinyMUConfig
+from music_flamingo.models.tinymu.configuration import SMOLLM2, TinyMUConfig
 from music_flamingo.models.tinymu.model import TinyMUForConditionalGeneration
 from music_flamingo.models.tinymu.processor import AUDIO_TOKEN, TinyMUProcessor
 
@@ -41,7 +41,7 @@ def build(preset: str, texts: Iterable[str]) -> tuple[TinyMUForConditionalGenera
     processor = TinyMUProcessor(MatpacFeatureExtractor(), tokenizer)
     config = TinyMUConfig(
         audio_config=size["audio"],
-        text_config={"vocab_size": len(tokenizer), **size["text"]},
+        text_config={**SMOLLM2, "vocab_size": len(tokenizer), **size["text"]},
         projector_hidden_size=size["projector_hidden_size"],
         audio_token_id=processor.audio_token_id,
         separator_token_id=processor.audio_eos_token_id,
