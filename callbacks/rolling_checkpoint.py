@@ -74,8 +74,7 @@ class RollingCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self._last_step = trainer.global_step
-        # False: not the weights alone.
-        trainer.save_checkpoint(_folder(trainer) / f"step-{trainer.global_step:08d}.ckpt", False)
+        trainer.save_checkpoint(_folder(trainer) / f"step-{trainer.global_step:08d}.ckpt")
         if trainer.is_global_zero:
             for path in newest_first(_folder(trainer))[self.keep :]:
                 path.unlink()
