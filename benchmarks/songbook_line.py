@@ -2,7 +2,7 @@
 
     python benchmarks/songbook_line.py --seeds 0 1 2          about 18 minutes a seed on two cores
     python benchmarks/songbook_line.py --seeds 0 1 2 --jobs 3          side by side, one thread each
-    python benchmarks/songbook_line.py --model tinymu --seeds 0 1 2          six minutes a seed on one core
+    python benchmarks/songbook_line.py --model tinymu --seeds 0 1 2          seven minutes a seed on one core
 
 Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
 benchmarks/results/<date>-songbook.json (-songbook-tinymu.json), a list of claims with the value of each seed, and the
