@@ -35,7 +35,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from music_flamingo.batch import AudioWindows, PackedBatch
+from music_flamingo.batch import PackedBatch
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.errors import UserError
@@ -88,7 +88,7 @@ class ContrastiveModule(nn.Module):
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """InfoNCE in both directions; the second one costs nothing more."""
-        songs = pad_songs(song_embeddings(self.model, batch))
+        songs = pad_songs(self.model.song_embeddings(batch))
         audio = torch.cat([pool(*songs) for pool in self.pool], -1)
         text = self.embed_text([caption_of(batch.examples[root]["custom"]) for root in batch.tree.roots()])
         temperature = self.log_temperature.exp().clamp(min=MIN_TEMPERATURE)
@@ -177,13 +177,6 @@ def rows(data: ConversationDataModule, split: str, seconds: float, epoch: int) -
     return (dataset[cuts] for cuts in sampler)
 
 
-def song_embeddings(model: MusicFlamingo, batch: PackedBatch) -> list[Tensor]:
-    """(A, D') projector outputs of each song."""
-    audio = cast(AudioWindows, batch.audio)  # cuts without a recording could not be read
-    tokens = audio.tokens.split(list(batch.window_counts))
-    return list(model.encode_audio(audio).split([int(t.sum()) for t in tokens]))
-
-
 def tagging_module(model: MusicFlamingo) -> TaggingModule:
     """The recipe's stage with fresh heads."""
     return TaggingModule(model, partial(torch.optim.AdamW, **ADAMW), TAGS, WARMUP)
@@ -262,7 +255,7 @@ def frozen(
     songs, pieces, labels = list[Tensor](), list[str](), {tag: list[Tensor]() for tag in TAGS}
     with tqdm(total=len(data.cuts[split]), desc=name, unit="song") as bar:
         for row in rows(data, split, data.test_max_duration, 0):
-            songs += song_embeddings(module.model, row)
+            songs += module.model.song_embeddings(row)
             pieces += [str(row.examples[root]["custom"]["piece"]) for root in row.tree.roots()]
             for tag, classes in labels.items():
                 classes.append(module.labels(row, tag))

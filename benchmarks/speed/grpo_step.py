@@ -61,12 +61,12 @@ def shared_step(prompt: PackedBatch, *, with_reference: bool = True) -> None:
     sampling = SamplingParameters(LENGTH, temperature=0.0, num_generations=GROUP)
     with torch.no_grad():
         features = model().audio_features(prompt.audio)
-        drawn = SharedEngine().sample(model(), prompt, model().project(features), sampling, NO_END)
+        drawn = SharedEngine().sample(model(), prompt, model().project(features, prompt), sampling, NO_END)
         row = with_branches(prompt, torch.stack([completion.token_ids for completion in drawn]))
         before = None
         if with_reference:
-            before = reference().target_logprobs(row, reference().project(features))[0].view(GROUP, -1)
-    gradients_of(policy_loss(model().target_logprobs(row, model().project(features))[0].view(GROUP, -1), before))
+            before = reference().target_logprobs(row, reference().project(features, row))[0].view(GROUP, -1)
+    gradients_of(policy_loss(model().target_logprobs(row, model().project(features, row))[0].view(GROUP, -1), before))
 
 
 def policy_loss(after: Tensor, before: Tensor | None) -> Tensor:

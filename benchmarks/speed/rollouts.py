@@ -46,6 +46,6 @@ def _require_same(baseline: Tensor, ours: Tensor) -> None:
 def shared(prompt: PackedBatch, length: int) -> Tensor:
     """(G, C) tokens."""
     sampling = SamplingParameters(length, temperature=0.0, num_generations=GROUP)
-    audio = model().encode_audio(prompt.audio)
+    audio = model().encode_audio(prompt)
     drawn = SharedEngine().sample(model(), prompt, audio, sampling, NO_END)
     return torch.stack([completion.token_ids for completion in drawn])

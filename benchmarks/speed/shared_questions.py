@@ -49,4 +49,4 @@ def one_row(row: PackedBatch) -> dict[str, Tensor]:
     """Gradients from one row for all of them."""
     with torch.no_grad():
         features = model().audio_features(row.audio)
-    return gradients_of(-model().target_logprobs(row, model().project(features))[0].mean())
+    return gradients_of(-model().target_logprobs(row, model().project(features, row))[0].mean())

@@ -123,7 +123,8 @@ class AudioWindows:
         features: (W, M, F) float32 log-mel.
         lengths: (W,) int64, frames of each window that are not padding.
         indices: (W,) int64, place of each window in its song, from 0.
-        tokens: (W,) int64, audio tokens that the model makes of each window.
+        tokens: (W,) int64, tokens of the row that stand for each window. Where audio is heard by cross-attention, one
+            stands for a whole sound.
     """
 
     features: Tensor

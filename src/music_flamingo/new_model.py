@@ -10,6 +10,7 @@ import torch
 from music_flamingo.corpora.conversations import iterate_texts
 from music_flamingo.errors import UserError
 from music_flamingo.models import presets
+from music_flamingo.models.audio_flamingo_2 import presets as audio_flamingo_2_presets
 from music_flamingo.models.conversation_format import THINK_SUFFIX
 from music_flamingo.models.tinymu import presets as tinymu_presets
 from music_flamingo.think_tags import BRIDGE
@@ -21,6 +22,7 @@ PROMPT_REPETITIONS = 100
 BUILDERS: dict[str, Callable[[str, Iterable[str]], tuple[Any, Any]]] = {
     **dict.fromkeys(presets.PRESETS, presets.build),
     **dict.fromkeys(tinymu_presets.PRESETS, tinymu_presets.build),
+    **dict.fromkeys(audio_flamingo_2_presets.PRESETS, audio_flamingo_2_presets.build),
 }
 """What builds a preset, by its name."""
 

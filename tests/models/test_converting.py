@@ -199,9 +199,9 @@ def tinymu_output(model: Any) -> Tensor:
 
 
 def audio_flamingo_2_output(model: Any) -> Tensor:
-    features = torch.randn(1, 1, 1001, 64, generator=torch.Generator().manual_seed(0))
-    ids, heard = torch.tensor([[3, 5, 9]]), torch.tensor([[160_000]])
-    return model(input_ids=ids, input_features=features, num_samples=heard).logits
+    features = torch.randn(1, 1, 64, 1001, generator=torch.Generator().manual_seed(0))
+    ids, mask = torch.tensor([[3, 5, 9]]), torch.ones(1, 1, 1001, dtype=torch.bool)
+    return model(input_ids=ids, input_features=features, input_features_mask=mask).logits
 
 
 @torch.no_grad()

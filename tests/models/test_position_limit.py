@@ -75,7 +75,7 @@ def test_an_engine_samples_as_far_as_the_positions_reach(engine: RolloutEngine) 
     batch = question_row([song(10.0)], QUESTIONS[:1], answers=None)
     model, sampling = limited(batch.tree.num_tokens + 3), SamplingParameters(max_new_tokens=3, temperature=0.0)
     with torch.no_grad():
-        audio = model.encode_audio(batch.audio)
+        audio = model.encode_audio(batch)
         completions = engine.sample(model, batch, audio, sampling, chat().end_of_turn)
         updated, _ = with_completions(batch, completions, model.audio_token_id)
         model.hidden_states(updated)

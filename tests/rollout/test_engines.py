@@ -11,7 +11,7 @@ SONGS = [song(10.0, 0), song(15.0, 1), song(34.0, 2)]  # one, two and four windo
 def test_greedy_tokens_equal_those_of_transformers_generate() -> None:
     model, row = tiny_model(), question_row(SONGS, answers=None)
     with torch.no_grad():
-        audio = model.encode_audio(row.audio)
+        audio = model.encode_audio(row)
     sampling = SamplingParameters(max_new_tokens=12, temperature=0.0, num_generations=2)
     ours, expected = (
         engine.sample(model, row, audio, sampling, chat().end_of_turn) for engine in (SharedEngine(), HFEngine())
@@ -29,7 +29,7 @@ def test_sampled_logprobs_equal_the_trainers_on_a_row_of_completions() -> None:
     sampling = SamplingParameters(max_new_tokens=9, temperature=0.7, num_generations=5)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        audio = model.encode_audio(row.audio)
+        audio = model.encode_audio(row)
         completions = SharedEngine().sample(model, row, audio, sampling, chat().end_of_turn, generator)
         packed, sequence_index = with_completions(row, completions, model.audio_token_id)
         logprobs, _ = model.target_logprobs(packed, temperature=0.7)
@@ -46,7 +46,7 @@ def test_all_completions_of_a_group_hear_the_same_audio() -> None:
     """
     model, row = tiny_model(), question_row(SONGS, QUESTIONS[:1], answers=None)
     with torch.no_grad():
-        audio = model.encode_audio(row.audio)
+        audio = model.encode_audio(row)
         greedy = SamplingParameters(max_new_tokens=8, temperature=0.0, num_generations=5)
         completions = SharedEngine().sample(model, row, audio, greedy, chat().end_of_turn)
     for start in range(0, len(completions), 5):
@@ -61,7 +61,7 @@ def test_sampling_is_repeated_by_its_seed() -> None:
         SharedEngine().sample(
             model,
             row,
-            model.encode_audio(row.audio),
+            model.encode_audio(row),
             SamplingParameters(6),
             chat().end_of_turn,
             torch.Generator().manual_seed(s),
@@ -101,7 +101,7 @@ def test_a_completion_ends_with_the_end_of_turn_or_is_marked_cut() -> None:
     with torch.no_grad():
         model.head_weight.zero_()
         completions = SharedEngine().sample(
-            model, row, model.encode_audio(row.audio), SamplingParameters(3, 0.0, 1), chat().end_of_turn
+            model, row, model.encode_audio(row), SamplingParameters(3, 0.0, 1), chat().end_of_turn
         )
     assert [len(c.token_ids) for c in completions] == [3]
     assert not completions[0].finished

@@ -65,6 +65,6 @@ def answer(song: Path, question: str, model: Path, think: bool, sampling: Sampli
     batch = row.build()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        audio = network.encode_audio(windows)
+        audio = network.encode_audio(batch)
         completion = SharedEngine().sample(network, batch, audio, sampling, chat.end_of_turn, generator)[0]
     return chat.decode(completion.token_ids)

@@ -1,6 +1,6 @@
 """Music-language models that read packed rows."""
 
-from music_flamingo.models.audio_flamingo_2 import AudioFlamingo2ForConditionalGeneration
+from music_flamingo.models.audio_flamingo_2.rows import AudioFlamingo2
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
 from music_flamingo.models.music_flamingo import MusicFlamingo
@@ -9,7 +9,7 @@ from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE, Fram
 from music_flamingo.models.tinymu.rows import TinyMU
 
 __all__ = [
-    "AudioFlamingo2ForConditionalGeneration",
+    "AudioFlamingo2",
     "CheckpointRoTE",
     "EncoderCache",
     "ExactRoTE",

@@ -58,7 +58,7 @@ class AudioFrontend(ABC):
 
     @abstractmethod
     def token_lengths(self, mel_lengths: Tensor) -> Tensor:
-        """(W,) int64, audio tokens that the model makes of windows with so many frames (W,)."""
+        """(W,) int64, tokens of a row that stand for the windows of a sound, which have so many frames (W,)."""
 
 
 class WhisperFrontend(AudioFrontend):

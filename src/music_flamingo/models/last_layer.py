@@ -43,7 +43,8 @@ class LastLayer(Qwen2DecoderLayer):
 
 def read_selected_rows(language_model: PreTrainedModel) -> bool:
     """Let a Qwen2 accept `rows` in its forward; False for other models, which then compute all rows."""
-    last = cast(nn.ModuleList, language_model.layers)[-1]
+    last: Any = cast(nn.ModuleList, language_model.layers)[-1]
+    last = getattr(last, "decoder_layer", last)  # behind cross-attention
     if type(last) is not Qwen2DecoderLayer:
         return False
     last.__class__ = LastLayer

@@ -5,6 +5,9 @@ from typing import Any
 from transformers import AutoConfig, MusicFlamingoConfig, PreTrainedConfig, WhisperFeatureExtractor
 
 from music_flamingo.errors import UserError
+from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AudioFlamingo2Config
+from music_flamingo.models.audio_flamingo_2.frontend import AFClapFrontend
+from music_flamingo.models.audio_flamingo_2.rows import AudioFlamingo2
 from music_flamingo.models.audio_frontend import AudioFrontend, WhisperFrontend
 from music_flamingo.models.cost_model import CostModel
 from music_flamingo.models.matpac import MatpacFeatureExtractor
@@ -15,9 +18,10 @@ from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.tinymu import TinyMUConfig
 from music_flamingo.models.tinymu.rows import TinyMU
 
-_MODELS: dict[type[PreTrainedConfig], type[MusicFlamingo] | type[TinyMU]] = {
+_MODELS: dict[type[PreTrainedConfig], type[MusicFlamingo] | type[TinyMU] | type[AudioFlamingo2]] = {
     MusicFlamingoConfig: MusicFlamingo,
     TinyMUConfig: TinyMU,
+    AudioFlamingo2Config: AudioFlamingo2,
 }
 
 
@@ -46,8 +50,10 @@ def frontend_of(processor: Any) -> AudioFrontend:
         return MatpacFrontend(extractor)
     if isinstance(extractor, WhisperFeatureExtractor):
         return WhisperFrontend(extractor)
+    if isinstance(extractor, AFClapFeatureExtractor):
+        return AFClapFrontend(extractor)
     raise UserError(
-        f"expected a processor that hears windows as Whisper or MATPAC++ do, got {type(extractor).__name__}"
+        f"expected a processor that hears windows as Whisper, MATPAC++ or AF-CLAP do, got {type(extractor).__name__}"
     )
 
 

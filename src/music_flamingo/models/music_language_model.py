@@ -3,14 +3,16 @@
     |windows| -> audio features -> projector -> |audio embeddings|
     |token ids| -> embeddings, audio placeholders replaced -> language model -> |hidden states|
 
-The network has the parts of transformers' Audio Flamingo 3: `model.audio_tower`, `model.multi_modal_projector`,
-`model.language_model` and `lm_head`.
+The network has the parts of transformers' Audio Flamingo 3: `model.audio_tower`, `model.language_model`, `lm_head`, and
+where audio embeddings stand among the tokens `model.multi_modal_projector`. A model that hears by cross-attention
+instead says so in `project`, `embed_row` and `heard_audio`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,6 +20,7 @@ from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
+from music_flamingo.models.heard_audio import HeardAudio, HeardRow
 from music_flamingo.models.last_layer import read_selected_rows
 from music_flamingo.models.position_limit import require_positions
 from music_flamingo.models.recompute import recompute_feed_forward
@@ -56,6 +59,11 @@ class MusicLanguageModel(nn.Module, ABC):
         """(A, D) encoder outputs of the windows' real frames, before the projector."""
 
     @property
+    def audio_width(self) -> int:
+        """Of `encode_audio`'s embeddings."""
+        return int(self.head_weight.shape[1])
+
+    @property
     def head_weight(self) -> Tensor:
         """(V, D) of the language-model head."""
         return cast(Tensor, self.network.lm_head.weight)
@@ -70,14 +78,36 @@ class MusicLanguageModel(nn.Module, ABC):
         language_model: Any = self.network.config.text_config
         require_positions(batch, language_model.max_position_embeddings, segments, new_tokens)
 
-    def project(self, features: Tensor) -> Tensor:
-        """(A, D) encoder outputs -> (A, D') audio embeddings of the language model's width."""
+    def project(self, features: Tensor, batch: PackedBatch) -> Tensor:
+        """(A, D) encoder outputs of a row's windows -> (A, D') audio embeddings."""
         with part("projector"):
             return cast(Tensor, self.network.model.multi_modal_projector(features))
 
-    def encode_audio(self, windows: AudioWindows) -> Tensor:
-        """(A, D') audio embeddings of all windows, in the order in which their placeholders stand in the row."""
-        return self.project(self.audio_features(windows))
+    def encode_audio(self, batch: PackedBatch) -> Tensor:
+        """(A, D') audio embeddings of all windows of a row that has some, in the order in which they stand in it."""
+        return self.project(self.audio_features(cast(AudioWindows, batch.audio)), batch)
+
+    def song_embeddings(self, batch: PackedBatch) -> list[Tensor]:
+        """(A, D') audio embeddings of each root of a row that has audio, in the row's order."""
+        tokens = cast(AudioWindows, batch.audio).tokens.split(list(batch.window_counts))
+        return list(self.encode_audio(batch).split([int(each.sum()) for each in tokens]))
+
+    def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
+        """(N, D') embeddings of a row's tokens, with those of its audio in place of the placeholders."""
+        embeddings = self.embed_tokens(batch.input_ids)
+        if audio is None:
+            return embeddings
+        return embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
+
+    def heard_audio(self, batch: PackedBatch, audio: Tensor | None) -> HeardRow | None:
+        """What the row's tokens hear by cross-attention; None where they hear what stands among them."""
+        return None
+
+    def generation_inputs(self, windows: AudioWindows) -> dict[str, Tensor]:
+        """One song as the network's own `generate` takes it."""
+        frames = torch.arange(windows.features.shape[-1], device=windows.features.device)
+        mask = (frames < windows.lengths[:, None]).long()
+        return {"input_features": windows.features, "input_features_mask": mask}
 
     def hidden_states(
         self,
@@ -85,6 +115,7 @@ class MusicLanguageModel(nn.Module, ABC):
         audio: Tensor | None = None,
         attend: Attend | None = None,
         rows: Tensor | None = None,
+        heard: HeardAudio | None = None,
     ) -> Tensor:
         """(N, D') hidden states of the row, or (R, D') of some of its tokens.
 
@@ -93,29 +124,38 @@ class MusicLanguageModel(nn.Module, ABC):
             audio: (A, D') embeddings of its audio, encoded here when None.
             attend: attention to use in place of the row's own.
             rows: (R,) the tokens to read, in increasing order; all when None.
+            heard: cross-attention to use in place of the row's own.
 
         Raises:
             UserError: a segment ends beyond the language model's positions.
         """
         self.require_positions(batch, range(len(batch.tree.lengths)))
         if audio is None and batch.audio is not None:
-            audio = self.encode_audio(batch.audio)
-        embeddings = self.network.get_input_embeddings()(batch.input_ids)
+            audio = self.encode_audio(batch)
         if audio is not None:
             self.windows_with_gradient += len(batch.audio or ()) if audio.requires_grad else 0
-            embeddings = embeddings.index_copy(0, batch.audio_positions, audio.to(embeddings.dtype))
+        embeddings = self.embed_row(batch, audio)
         positions = batch.tree.position_ids().to(embeddings.device)
-        return self.continue_from(embeddings, positions, attend or self.row_attention(batch, rows), rows)
+        attend = attend or self.row_attention(batch, rows)
+        return self.continue_from(embeddings, positions, attend, rows, heard or self.heard_audio(batch, audio))
 
     def row_attention(self, batch: PackedBatch, rows: Tensor | None = None) -> TreeAttention:
         """Attention over a row of which the last layer computes only `rows` (R,), or all."""
         return TreeAttention(batch.tree, rows, self.attention)
 
     def continue_from(
-        self, embeddings: Tensor, positions: Tensor, attend: Attend, rows: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        rows: Tensor | None = None,
+        heard: HeardAudio | None = None,
     ) -> Tensor:
         """(N, D') hidden states of tokens with these embeddings (N, D') and positions (N,), or (R, D') of `rows`."""
         select = rows is not None and self._selects_rows
+        given: dict[str, Any] = {"rows": rows} if select else {}
+        if heard is not None:
+            given["audio"] = heard
         with part("language model"):
             output = self.network.model.language_model(
                 inputs_embeds=embeddings[None],
@@ -123,7 +163,7 @@ class MusicLanguageModel(nn.Module, ABC):
                 position_ids=positions[None],
                 use_cache=False,
                 attend=attend,
-                **({"rows": rows} if select else {}),
+                **given,
             )
         hidden = cast(Tensor, output.last_hidden_state[0])
         return hidden if rows is None or select else hidden[rows]

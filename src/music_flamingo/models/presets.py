@@ -145,10 +145,13 @@ def train_tokenizer(
     vocabulary: int,
     special_tokens: Iterable[str] = SPECIAL_TOKENS,
     end_of_turn: str = "<|im_end|>",
+    *,
+    lowercase: bool = False,
 ) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Qwen2's rules for splitting text; think and answer tags are tokens of their own."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
+    nfc = normalizers.NFC()
+    tokenizer.normalizer = normalizers.Sequence([nfc, normalizers.Lowercase()]) if lowercase else nfc
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated", invert=False),

@@ -12,6 +12,7 @@ from music_flamingo.batch import PrefixTree
 from music_flamingo.kernels.row_layout import padded
 from music_flamingo.models.attention import TreeAttention
 from music_flamingo.rollout.sampling import SamplingParameters
+from music_flamingo.rollout.song_grid import SongGrid
 
 
 class RecordingAttention:
@@ -50,7 +51,7 @@ class BranchAttention:
         self.num_generations = sampling.num_generations
         paths = [row[tree.row_positions(prompt)] for prompt in prompts]
         roots = [tree.root_of(prompt) for prompt in prompts]
-        self.songs = _SongGrid(torch.tensor(roots, device=device))
+        self.songs = SongGrid(torch.tensor(roots, device=device))
         if len(self.songs.songs) == len(prompts):
             shared, rests = paths, [path[:0] for path in paths]
         else:
@@ -76,7 +77,7 @@ class BranchAttention:
         """Go on with the prompts at these places (b,) only, which are in increasing order."""
         branches = torch.arange(len(self.next_positions), device=kept.device).unflatten(0, (-1, self.num_generations))
         branches = branches[kept].flatten()
-        before, self.songs = self.songs, _SongGrid(self.songs.song_of[kept])
+        before, self.songs = self.songs, SongGrid(self.songs.song_of[kept])
         still = torch.isin(before.songs, self.songs.songs)
         self.song_keys = [key[:, still] for key in self.song_keys]
         self.song_values = [value[:, still] for value in self.song_values]
@@ -121,41 +122,6 @@ class BranchAttention:
         """(H', B G, H/H', X) -> (H', B, H/H' G, X)."""
         grouped: Tensor = branches.unflatten(1, (-1, self.num_generations)).transpose(2, 3).flatten(2, 3)
         return grouped
-
-
-class _SongGrid:
-    """Prompts in lines of one song each, so that one product serves all that read a song's keys.
-
-    Args:
-        song_of: (B,) the song of each prompt, by any number; prompts on one song stand together.
-
-    Attributes:
-        songs: (s,) those that have prompts.
-        line: (B,) which of `songs` each prompt is on.
-    """
-
-    def __init__(self, song_of: Tensor) -> None:
-        self.song_of = song_of
-        self.songs: Tensor
-        self.line: Tensor
-        self.songs, self.line, counts = song_of.unique_consecutive(return_inverse=True, return_counts=True)
-        self._columns = int(counts.max())
-        column = torch.arange(len(song_of), device=song_of.device) - (counts.cumsum(0) - counts)[self.line]
-        self._cells = self.line * self._columns + column
-        self._is_full = bool((counts == self._columns).all())
-        self._prompts = torch.zeros(len(self.songs) * self._columns, dtype=torch.long, device=song_of.device)
-        self._prompts[self._cells] = torch.arange(len(song_of), device=song_of.device)
-
-    def gather(self, prompts: Tensor) -> Tensor:
-        """(H', B, n, X) -> (H', s, columns n, X), any prompt in the cells left over."""
-        cells = prompts if self._is_full else prompts[:, self._prompts]
-        lines: Tensor = cells.unflatten(1, (-1, self._columns)).flatten(2, 3)
-        return lines
-
-    def scatter(self, lines: Tensor) -> Tensor:
-        """(H', s, columns n, X) -> (H', B, n, X)."""
-        cells: Tensor = lines.unflatten(2, (self._columns, -1)).flatten(1, 2)
-        return cells if self._is_full else cells[:, self._cells]
 
 
 def _first_hidden(hidden: Tensor) -> int:

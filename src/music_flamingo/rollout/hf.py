@@ -56,11 +56,7 @@ class HFEngine:
         sampling: SamplingParameters,
         end_of_turn: int,
     ) -> Completion:
-        inputs: dict[str, Tensor] = {}
-        if song is not None:
-            frames = torch.arange(song.features.shape[-1], device=ids.device)
-            mask = (frames < song.lengths[:, None]).long()
-            inputs = {"input_features": song.features, "input_features_mask": mask}
+        inputs = {} if song is None else model.generation_inputs(song)
         settings = (
             {"do_sample": False}
             if sampling.temperature == 0

@@ -9,6 +9,7 @@ from torch import Tensor
 from music_flamingo.batch import PackedBatch
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.rollout.branch_attention import BranchAttention, RecordingAttention
+from music_flamingo.rollout.branch_audio import BranchAudio, RecordingAudio
 from music_flamingo.rollout.sampling import Completion, SamplingParameters, draw
 from music_flamingo.step_parts import part
 
@@ -35,12 +36,15 @@ class SharedEngine:
         ends = [batch.tree.slice_of(prompt).stop - 1 for prompt in prompts]
         last = torch.tensor(ends, device=batch.input_ids.device)
         prefill = RecordingAttention(model.row_attention(batch, last))
+        row = model.heard_audio(batch, audio)
+        heard = None if row is None else RecordingAudio(row)
         with part("prefill"):
-            hidden = model.hidden_states(batch, audio, prefill, rows=last)
+            hidden = model.hidden_states(batch, audio, prefill, rows=last, heard=heard)
         hidden = hidden.repeat_interleave(sampling.num_generations, 0)
         cache = BranchAttention(prefill, batch.tree, prompts, sampling)
+        songs = None if heard is None else BranchAudio(heard, batch.tree, prompts, sampling.num_generations)
         drawn = _Drawn(len(prompts), sampling, end_of_turn, hidden.device)
-        self._decode(model, hidden, cache, drawn, sampling, generator)
+        self._decode(model, hidden, cache, songs, drawn, sampling, generator)
         return drawn.completions(prompts)
 
     @part("decode")
@@ -49,6 +53,7 @@ class SharedEngine:
         model: MusicLanguageModel,
         hidden: Tensor,
         cache: BranchAttention,
+        songs: BranchAudio | None,
         drawn: "_Drawn",
         sampling: SamplingParameters,
         generator: torch.Generator | None,
@@ -62,10 +67,12 @@ class SharedEngine:
                 break
             if len(kept) < KEEP_ABOVE * len(drawn.prompts):
                 tokens = tokens.unflatten(0, (-1, sampling.num_generations))[kept].flatten()
-                cache.keep(kept)
-                drawn.keep(kept)
+                for each in (cache, songs, drawn):
+                    if each is not None:
+                        each.keep(kept)
             cache.step = step
-            hidden = model.continue_from(model.embed_tokens(tokens), cache.next_positions + step, cache)
+            embeddings = model.embed_tokens(tokens)
+            hidden = model.continue_from(embeddings, cache.next_positions + step, cache, heard=songs)
 
 
 class _Drawn:

@@ -174,7 +174,7 @@ class AnsweringModule(LightningModule):
     @torch.no_grad()
     def _encode(self, row: PackedBatch) -> Tensor | None:
         """(A, D') embeddings of the row's audio."""
-        return None if row.audio is None else self.model.encode_audio(row.audio)
+        return None if row.audio is None else self.model.encode_audio(row)
 
     def _write(self, prediction: dict[str, Any]) -> None:
         self._predictions.write(json.dumps(prediction, ensure_ascii=False) + "\n")

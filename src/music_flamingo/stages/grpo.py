@@ -143,7 +143,7 @@ class GRPOModule(AnsweringModule):
         """(A, D') audio embeddings of a row."""
         if batch.audio is None:
             return None
-        return self.model.encode_audio(batch.audio) if features is None else self.model.project(features)
+        return self.model.encode_audio(batch) if features is None else self.model.project(features, batch)
 
     def _rollout(self, batch: PackedBatch, features: Tensor | None) -> list[Completion]:
         """B G completions, a prompt's G next to each other."""
@@ -184,7 +184,7 @@ class GRPOModule(AnsweringModule):
         reference = self._reference[0].to(self.device)
         with torch.no_grad(), part("reference"):
             # A frozen encoder is the reference's too.
-            audio = None if rollout.features is None else reference.project(rollout.features)
+            audio = None if rollout.features is None else reference.project(rollout.features, rollout.row)
             return reference.target_logprobs(rollout.row, audio, temperature=self.sampling.temperature or 1.0)[0]
 
     @part("update")

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from music_flamingo.batch import IGNORE_INDEX, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
-from music_flamingo.models import MusicLanguageModel
+from music_flamingo.models import MusicLanguageModel, evaluate_frozen_modules
 from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
 from music_flamingo.step_parts import part
 
@@ -75,10 +75,19 @@ class TaggingModule(LightningModule):
         self.optimizer = optimizer
         self.tags = {name: list(values) for name, values in tags.items()}
         self.warmup_ratio = warmup_ratio
-        width = model.head_weight.shape[1]
-        self.heads = nn.ModuleDict({name: TaggingHead(width, len(values)) for name, values in self.tags.items()})
+        heads = {name: TaggingHead(model.audio_width, len(values)) for name, values in self.tags.items()}
+        self.heads = nn.ModuleDict(heads)
         model.network.model.language_model.requires_grad_(False)
         model.network.lm_head.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TaggingModule":
+        super().train(mode)
+        evaluate_frozen_modules(self.model)
+        return self
+
+    def on_fit_start(self) -> None:
+        # Weights are loaded in evaluation mode, and Lightning leaves it at that.
+        self.train()
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         return self._loss(batch, "train")
@@ -111,8 +120,7 @@ class TaggingModule(LightningModule):
         """(S, A, D') embeddings of all songs, padded to the longest, and (S, A) which of them are real."""
         if batch.audio is None:
             raise UserError("tagging needs audio, but a row holds none: every cut of the corpus must have a recording")
-        tokens = batch.audio.tokens.split(list(batch.window_counts))
-        return pad_songs(self.model.encode_audio(batch.audio).split([int(t.sum()) for t in tokens]))
+        return pad_songs(self.model.song_embeddings(batch))
 
     def labels(self, batch: PackedBatch, tag: str) -> Tensor:
         """(songs,) class of each song, `IGNORE_INDEX` where its truth is not known.

@@ -37,7 +37,7 @@ def tiny(seed: int = 0) -> AFClapModel:
 
 
 def windows(count: int = 2) -> Tensor:
-    return torch.randn(count, 1001, 64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(count, 64, 1001, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
@@ -53,7 +53,8 @@ def test_embeddings_are_projected_means_of_what_the_towers_hold() -> None:
     model = tiny()
     projected = model.text_projection(model.text_tower(IDS[:1]).last_hidden_state[0].mean(0))
     torch.testing.assert_close(model.embed_text(IDS[:1], torch.ones(1, 6))[0], projected / projected.norm())
-    heard = model.audio_tower(windows(1)[:, None]).last_hidden_state  # (1, 64, 2, 32): width, bands, steps
+    # (1, 64, 2, 32): width, bands, steps
+    heard = model.audio_tower(windows(1).transpose(1, 2)[:, None]).last_hidden_state
     projected = model.audio_projection(heard.flatten(2).mean(-1))[0]
     torch.testing.assert_close(model.embed_audio(windows(1))[0], projected / projected.norm())
 
@@ -125,7 +126,7 @@ def test_the_loss_reaches_every_parameter_that_is_used() -> None:
 def test_a_trained_audio_tower_is_audio_flamingo_2s() -> None:
     with torch.device("meta"):
         flamingo = AudioFlamingo2ForConditionalGeneration(AudioFlamingo2Config(audio_config=AUDIO))
-    theirs = {name: tensor.shape for name, tensor in flamingo.audio_tower.state_dict().items()}
+    theirs = {name: tensor.shape for name, tensor in flamingo.model.audio_tower.state_dict().items()}
     assert {name: tensor.shape for name, tensor in tiny().audio_tower.state_dict().items()} == theirs
 
 

@@ -83,7 +83,7 @@ def built(interval: int = 1) -> AudioFlamingo2ForConditionalGeneration:
     model = AudioFlamingo2ForConditionalGeneration(AudioFlamingo2Config(**SMALL, cross_attention_interval=interval))
     missing, unexpected = model.load_state_dict(renamed(published_checkpoint(interval)), strict=False)
     assert unexpected == []
-    assert {name.partition(".")[0] for name in missing} == {"audio_tower", "lm_head"}
+    assert {name.removeprefix("model.").partition(".")[0] for name in missing} == {"audio_tower", "lm_head"}
     return model.eval()
 
 
@@ -97,7 +97,7 @@ def heard(model: AudioFlamingo2ForConditionalGeneration) -> PaddedAudio:
     """Of two songs of two windows of eight tokens, of which the second song has one."""
     features = torch.from_numpy(GOLDEN["clap_features"]).flatten(1, 2)
     mask = torch.from_numpy(GOLDEN["window_mask"]).bool().repeat_interleave(8, 1)
-    return model.hear(features, mask)
+    return model.model.hear(features, mask)
 
 
 def assert_same_text(ours: Tensor, key: str) -> None:
@@ -118,7 +118,7 @@ def test_every_layer_is_the_published_one(model: AudioFlamingo2ForConditionalGen
         audio = replace(audio, mask=audio.mask & (torch.arange(16) == 0))
     seen: dict[str, Tensor] = {}
     hooks = []
-    for number, layer in enumerate(model.language_model.layers):
+    for number, layer in enumerate(model.model.language_model.layers):
         assert isinstance(layer, HearingLayer)
         assert layer.cross_attention is not None
 
@@ -161,7 +161,9 @@ def test_with_closed_gates_the_model_is_its_language_model_to_the_bit() -> None:
 
 def test_greedy_answers_follow_the_audio(model: AudioFlamingo2ForConditionalGeneration) -> None:
     torch.manual_seed(0)
-    given = {"input_features": torch.randn(1, 2, 1001, 64), "num_samples": torch.tensor([[160_000, 40_000]])}
+    frames = torch.tensor([[1000], [250]])
+    mask = (torch.arange(1001) < frames)[None]
+    given = {"input_features": torch.randn(1, 2, 64, 1001), "input_features_mask": mask}
     ids = IDS[:1, :5]
     answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, **given)
     with torch.no_grad():
@@ -173,8 +175,8 @@ def test_greedy_answers_follow_the_audio(model: AudioFlamingo2ForConditionalGene
 
 
 def test_padding_inside_a_window_is_not_heard(model: AudioFlamingo2ForConditionalGeneration) -> None:
-    features = torch.randn(1, 1, 1001, 64)
-    audio = model.get_audio_features(features, torch.tensor([[40_000]]))
+    features = torch.randn(1, 1, 64, 1001)
+    audio = model.model.get_audio_features(features, torch.arange(1001)[None, None] < 250)
     assert int(audio.mask.sum()) == 16
     changed = replace(audio, features=torch.where(audio.mask[..., None], audio.features, torch.zeros(())))
     with torch.no_grad():
@@ -201,8 +203,8 @@ def test_the_published_sizes() -> None:
     def count(part: torch.nn.Module) -> int:
         return sum(p.numel() for p in part.parameters())
 
-    assert count(model.audio_transform) == pytest.approx(75.5e6, rel=1e-3)
-    cross = [count(layer.cross_attention) for layer in model.language_model.layers]
+    assert count(model.model.audio_transform) == pytest.approx(75.5e6, rel=1e-3)
+    cross = [count(layer.cross_attention) for layer in model.model.language_model.layers]
     assert len(cross) == 36
     assert cross[0] == pytest.approx(37.76e6, rel=1e-3)
     assert count(model) == pytest.approx(4.7e9, rel=0.02)

@@ -96,7 +96,7 @@ def test_gradients_equal_those_of_plain_rows() -> None:
 def test_the_shared_engine_gives_the_oracles_tokens() -> None:
     model, row = load_model(str(directory())).eval(), asked_row(None)
     sampling = SamplingParameters(max_new_tokens=6, temperature=0)
-    audio = model.encode_audio(row.audio) if row.audio is not None else None
+    audio = model.encode_audio(row) if row.audio is not None else None
     drawn, expected = (
         engine.sample(model, row, audio, sampling, chat().end_of_turn) for engine in (SharedEngine(), HFEngine())
     )

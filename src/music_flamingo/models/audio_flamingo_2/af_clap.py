@@ -89,8 +89,8 @@ class AFClapModel(PreTrainedModel):
         self.text_tower.set_input_embeddings(value)
 
     def embed_audio(self, input_features: Tensor) -> Tensor:
-        """(B, D) unit vectors of mel windows (B, F, M), as `AFClapFeatureExtractor` makes them."""
-        heard = self.audio_tower(input_features=input_features[:, None]).pooler_output
+        """(B, D) unit vectors of mel windows (B, M, F), as `AFClapFeatureExtractor` makes them."""
+        heard = self.audio_tower(input_features=input_features.transpose(1, 2)[:, None]).pooler_output
         return normalize(self.audio_projection(heard), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

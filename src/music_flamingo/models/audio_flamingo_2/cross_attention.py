@@ -6,26 +6,15 @@ Source: Audio Flamingo 2 (arXiv:2503.03983), section 3.1; Flamingo (arXiv:2204.1
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from music_flamingo.models.heard_audio import HeardAudio, KeyValue
+
 NORM_EPS = 1e-5
-
-
-class HeardAudio(Protocol):
-    """The audio of some texts, and which text hears which of it."""
-
-    @property
-    def features(self) -> Tensor:
-        """(..., D) audio tokens."""
-        ...
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, N, H, D) queries of text and (..., H, D) keys and values of `features` -> (B, N, H, D)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -33,25 +22,32 @@ class PaddedAudio:
     """Audio of a batch of texts as a padded rectangle.
 
     Attributes:
-        features: (B, A, D).
+        features: (B, A, D) audio tokens.
         mask: (B, A) bool, true where there is audio.
+        is_heard: every text has audio.
     """
 
     features: Tensor
     mask: Tensor
+    is_heard: None = None
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See `HeardAudio.attend`."""
-        by_head = [each.transpose(1, 2) for each in (query, key, value)]
-        return scaled_dot_product_attention(
-            by_head[0], by_head[1], by_head[2], attn_mask=self.mask[:, None, None]
-        ).transpose(1, 2)
+    def __call__(self, layer: int, query: Tensor, key_value: KeyValue) -> Tensor:
+        """See `HeardAudio`."""
+        key, value = key_value(self.features)
+        return attended(query, key, value, self.mask[:, None, None])
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(B, N, H, D) queries over keys and values (B, A, H, D), those hidden where `mask` is false -> (B, N, H, D)."""
+    query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
 
 
 class GatedCrossAttention(nn.Module):
     """Attention of text to audio and a network, both behind a gate.
 
     Args:
+        layer_idx: of the decoder layer that it stands before.
         width: of the text.
         audio_width: of the audio tokens.
         num_heads: of the attention.
@@ -59,8 +55,11 @@ class GatedCrossAttention(nn.Module):
         expansion: of the network's width.
     """
 
-    def __init__(self, width: int, audio_width: int, num_heads: int, head_dim: int, expansion: int = 4) -> None:
+    def __init__(
+        self, layer_idx: int, width: int, audio_width: int, num_heads: int, head_dim: int, expansion: int = 4
+    ) -> None:
         super().__init__()
+        self.layer_idx = layer_idx
         self.num_heads = num_heads
         inner = num_heads * head_dim
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
@@ -75,15 +74,20 @@ class GatedCrossAttention(nn.Module):
 
     def forward(self, hidden: Tensor, audio: HeardAudio) -> Tensor:
         """(B, N, D) hidden states of text -> (B, N, D)."""
-        hidden = hidden + self.attention_gate.tanh() * self.attention(hidden, audio)
-        network = self.fc2(nn.functional.gelu(self.fc1(self.feed_forward_norm(hidden))))
-        return cast(Tensor, hidden + self.feed_forward_gate.tanh() * network)
+        heard = hidden + self.attention_gate.tanh() * self.attention(hidden, audio)
+        network = self.fc2(nn.functional.gelu(self.fc1(self.feed_forward_norm(heard))))
+        heard = heard + self.feed_forward_gate.tanh() * network
+        return heard if audio.is_heard is None else torch.where(audio.is_heard[..., None], heard, hidden)
 
     def attention(self, hidden: Tensor, audio: HeardAudio) -> Tensor:
         """(B, N, D) what the text hears, before the gate."""
         query = self.q_proj(self.norm(hidden)).unflatten(-1, (self.num_heads, -1))
-        key, value = self.kv_proj(audio.features).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
-        return cast(Tensor, self.o_proj(audio.attend(query, key, value).flatten(-2)))
+        return cast(Tensor, self.o_proj(audio(self.layer_idx, query, self.key_value).flatten(-2)))
+
+    def key_value(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., D) audio tokens -> (..., H, D') keys and values."""
+        key, value = self.kv_proj(features).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        return key, value
 
 
 class HearingLayer(nn.Module):
@@ -98,6 +102,11 @@ class HearingLayer(nn.Module):
         super().__init__()
         self.cross_attention = cross_attention
         self.decoder_layer = decoder_layer
+
+    @property
+    def mlp(self) -> nn.Module:
+        """The decoder layer's feed-forward network."""
+        return cast(nn.Module, self.decoder_layer.mlp)
 
     def forward(self, hidden_states: Tensor, *args: Any, audio: HeardAudio | None = None, **kwargs: Any) -> Tensor:
         """As the decoder layer's, with the audio that the text hears; None for a text without."""

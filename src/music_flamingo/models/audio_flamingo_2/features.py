@@ -57,7 +57,8 @@ class AFClapFeatureExtractor(SequenceFeatureExtractor):
             sampling_rate: of them.
 
         Returns:
-            `input_features` (W, F, M) float32 in decibels, and `num_samples` (W,) that are no padding.
+            `input_features` (W, M, F) float32 in decibels, and `attention_mask` (W, F) bool, true for frames that
+            begin before the song's end.
 
         Raises:
             UserError: another sampling rate, no samples, or more windows than `max_windows`.
@@ -75,13 +76,15 @@ class AFClapFeatureExtractor(SequenceFeatureExtractor):
             )
         padded = np.zeros((num_windows, self.n_samples), dtype=np.float32)
         padded.reshape(-1)[: len(samples)] = samples
-        rest = len(samples) - self.n_samples * torch.arange(num_windows)
-        return BatchFeature(
-            {
-                "input_features": log_mel(torch.from_numpy(padded), self.feature_size, sampling_rate),
-                "num_samples": rest.clamp(max=self.n_samples),
-            }
-        )
+        mel = log_mel(torch.from_numpy(padded), self.feature_size, sampling_rate)
+        mask = torch.arange(mel.shape[-1]) < self.mel_lengths(len(samples))[:, None]
+        return BatchFeature({"input_features": mel, "attention_mask": mask})
+
+    def mel_lengths(self, num_samples: int) -> Tensor:
+        """(W,) int64, frames of each window of so many samples that begin before their end."""
+        num_windows = -(-num_samples // self.n_samples)
+        rest = num_samples - self.n_samples * torch.arange(num_windows)
+        return -(-rest.clamp(max=self.n_samples) // HOP)
 
 
 def sixteen_bits(waveform: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
@@ -93,12 +96,12 @@ def sixteen_bits(waveform: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floa
 
 
 def log_mel(windows: Tensor, num_bands: int = 64, sampling_rate: int = 16_000) -> Tensor:
-    """(W, F, M) mel powers in decibels of (W, S) samples, F = 1 + S // 160; silence is -100 dB."""
+    """(W, M, F) mel powers in decibels of (W, S) samples, F = 1 + S // 160; silence is -100 dB."""
     hann = torch.hann_window(FFT_SIZE, dtype=windows.dtype, device=windows.device)
     spectrum = torch.stft(windows, FFT_SIZE, HOP, window=hann, center=True, pad_mode="reflect", return_complex=True)
     power = spectrum.real**2 + spectrum.imag**2
     filters = mel_filter_bank(
         1 + FFT_SIZE // 2, num_bands, LOWEST_HZ, HIGHEST_HZ, sampling_rate, norm=None, mel_scale="htk"
     )
-    mel = power.transpose(1, 2) @ torch.as_tensor(filters, dtype=power.dtype, device=power.device)
+    mel = torch.as_tensor(filters, dtype=power.dtype, device=power.device).T @ power
     return 10 * mel.clamp(min=QUIETEST_POWER).log10()

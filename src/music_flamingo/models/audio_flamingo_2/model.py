@@ -13,34 +13,37 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, ClapAudioModel, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from music_flamingo.models.audio_flamingo_2.audio_transform import AudioTransform
 from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.cross_attention import (
     GatedCrossAttention,
-    HeardAudio,
     HearingLayer,
     PaddedAudio,
 )
+from music_flamingo.models.heard_audio import HeardAudio
 
 BANDS, STEPS = 2, 32
 """Audio tokens of a window: the low and the high half of the spectrum, each in 32 steps of 0.3125 s."""
 
 
-class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
-    """Audio Flamingo 2, as transformers loads, saves and generates."""
+class AudioFlamingo2PreTrainedModel(PreTrainedModel):
+    """What transformers asks of both classes below."""
 
     config: AudioFlamingo2Config
     config_class = AudioFlamingo2Config
-    base_model_prefix = "language_model"
+    base_model_prefix = "model"
     main_input_name = "input_ids"
     _no_split_modules = ["ClapAudioLayer", "AudioTransformLayer", "HearingLayer"]
-    _tied_weights_keys = {"lm_head.weight": "language_model.embed_tokens.weight"}
     _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
+
+
+class AudioFlamingo2Model(AudioFlamingo2PreTrainedModel):
+    """Without the language-model head."""
 
     def __init__(self, config: AudioFlamingo2Config) -> None:
         super().__init__(config)
@@ -49,18 +52,20 @@ class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             config.audio_width, config.transform_layers, config.transform_heads, config.transform_feed_forward
         )
         self.language_model = AutoModel.from_config(config.text_config)
-        width = config.text_config.hidden_size
         layers = self.language_model.layers
-        for number, layer in enumerate(layers, 1):
-            hears = number % config.cross_attention_interval == 0
-            layers[number - 1] = HearingLayer(layer, self._cross_attention(width) if hears else None)
-        self.lm_head = nn.Linear(width, config.text_config.vocab_size, bias=False)
+        for index, layer in enumerate(layers):
+            hears = (index + 1) % config.cross_attention_interval == 0
+            layers[index] = HearingLayer(layer, self._cross_attention(index) if hears else None)
         self.post_init()
 
-    def _cross_attention(self, width: int) -> GatedCrossAttention:
+    def _cross_attention(self, layer_idx: int) -> GatedCrossAttention:
         config = self.config
         return GatedCrossAttention(
-            width, config.audio_width, config.cross_attention_heads, config.cross_attention_head_dim
+            layer_idx,
+            config.text_config.hidden_size,
+            config.audio_width,
+            config.cross_attention_heads,
+            config.cross_attention_head_dim,
         )
 
     def get_input_embeddings(self) -> nn.Module:
@@ -70,35 +75,72 @@ class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model.set_input_embeddings(value)
 
     def encode_windows(self, input_features: Tensor) -> Tensor:
-        """(W, 64, D) features of windows (W, F, M): the low half of the spectrum step by step, then the high half."""
-        heard = self.audio_tower(input_features=input_features[:, None]).last_hidden_state
+        """(W, 64, D) features of windows (W, M, F): the low half of the spectrum step by step, then the high half."""
+        heard = self.audio_tower(input_features=input_features.transpose(1, 2)[:, None]).last_hidden_state
         return cast(Tensor, heard.flatten(2).transpose(1, 2))
 
     def hear(self, features: Tensor, mask: Tensor) -> PaddedAudio:
         """What the text hears of songs' features (B, A, D), of which (B, A) bool says which are no padding."""
         return PaddedAudio(self.audio_transform(features, mask), mask)
 
-    def get_audio_features(self, input_features: Tensor, num_samples: Tensor) -> PaddedAudio:
+    def get_audio_features(self, input_features: Tensor, input_features_mask: Tensor) -> PaddedAudio:
         """What the text hears of songs.
 
         Args:
-            input_features: (B, W, F, M) mel windows.
-            num_samples: (B, W) samples of each window that are no padding.
+            input_features: (B, W, M, F) mel windows.
+            input_features_mask: (B, W, F), true for frames that are no padding.
         """
         features = self.encode_windows(input_features.flatten(0, 1)).unflatten(0, input_features.shape[:2])
-        mask = heard_tokens(num_samples, self.window_samples(input_features))
+        mask = heard_tokens(input_features_mask.sum(-1), input_features.shape[-1])
         return self.hear(features.flatten(1, 2), mask.flatten(1, 2))
-
-    @staticmethod
-    def window_samples(input_features: Tensor) -> int:
-        """Samples of a window with so many frames: one each 160, and one more at the end."""
-        return 160 * (input_features.shape[-2] - 1)
 
     def forward(
         self,
         input_ids: Tensor | None = None,
         input_features: Tensor | None = None,
-        num_samples: Tensor | None = None,
+        input_features_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        audio: HeardAudio | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Hidden states of texts.
+
+        Args:
+            input_ids: (B, N) tokens.
+            input_features: (B, W, M, F) mel windows of each text's song.
+            input_features_mask: (B, W, F), true for frames that are no padding.
+            attention_mask: (B, N).
+            audio: what was heard before, in place of `input_features`.
+            kwargs: for the language model.
+        """
+        if audio is None and input_features is not None and input_features_mask is not None:
+            audio = self.get_audio_features(input_features, input_features_mask)
+        output = self.language_model(input_ids=input_ids, attention_mask=attention_mask, audio=audio, **kwargs)
+        return cast(BaseModelOutputWithPast, output)
+
+
+class AudioFlamingo2ForConditionalGeneration(AudioFlamingo2PreTrainedModel, GenerationMixin):
+    """Audio Flamingo 2, as transformers loads, saves and generates."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: AudioFlamingo2Config) -> None:
+        super().__init__(config)
+        self.model = AudioFlamingo2Model(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return cast(nn.Module, self.model.get_input_embeddings())
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        input_features: Tensor | None = None,
+        input_features_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         audio: HeardAudio | None = None,
@@ -108,18 +150,16 @@ class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Logits, and a loss where there are labels.
 
         Args:
-            input_ids: (B, N) tokens.
-            input_features: (B, W, F, M) mel windows.
-            num_samples: (B, W) samples of each window that are no padding.
-            attention_mask: (B, N).
+            input_ids: as of `AudioFlamingo2Model`, with the next three.
+            input_features: ...
+            input_features_mask: ...
+            attention_mask: ...
             labels: (B, N), -100 where nothing is learned.
             audio: what was heard before, in place of `input_features`.
             logits_to_keep: how many of the last tokens' logits to compute; 0 for all.
             kwargs: for the language model.
         """
-        if audio is None and input_features is not None and num_samples is not None:
-            audio = self.get_audio_features(input_features, num_samples)
-        output = self.language_model(input_ids=input_ids, attention_mask=attention_mask, audio=audio, **kwargs)
+        output = self.model(input_ids, input_features, input_features_mask, attention_mask, audio, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(output.last_hidden_state[:, kept])
         loss = None
@@ -132,17 +172,18 @@ class AudioFlamingo2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor | None = None,
         input_features: Tensor | None = None,
-        num_samples: Tensor | None = None,
+        input_features_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """As transformers' `generate`; the songs are heard once."""
-        if input_features is not None and num_samples is not None:
-            kwargs["audio"] = self.get_audio_features(input_features, num_samples)
+        if input_features is not None and input_features_mask is not None:
+            kwargs["audio"] = self.model.get_audio_features(input_features, input_features_mask)
         everything: Any = super()
         return everything.generate(input_ids, **kwargs)
 
 
-def heard_tokens(num_samples: Tensor, window_samples: int) -> Tensor:
-    """(..., 64) bool, which tokens of windows with so many samples (...) that are no padding begin before their end."""
-    starts = torch.arange(STEPS, device=num_samples.device) * (window_samples / STEPS)
-    return (starts < num_samples[..., None]).tile((BANDS,))
+def heard_tokens(mel_lengths: Tensor, num_frames: int) -> Tensor:
+    """(..., 64) bool, which tokens of windows of `num_frames` begin within their first (...) frames, the real ones."""
+    # The last frame is centred on the end of the window.
+    starts = torch.arange(STEPS, device=mel_lengths.device) * ((num_frames - 1) / STEPS)
+    return (starts < mel_lengths[..., None]).tile((BANDS,))

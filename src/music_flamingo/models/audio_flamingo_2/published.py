@@ -9,7 +9,7 @@ from torch import Tensor
 
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2.audio_transform import FEWEST_ROTARY
-from music_flamingo.models.audio_flamingo_2.configuration import HTSAT_LARGE, AudioFlamingo2Config
+from music_flamingo.models.audio_flamingo_2.configuration import HTSAT_LARGE, QWEN2_5_3B, AudioFlamingo2Config
 from music_flamingo.models.published_names import below, first_names, thirds, without_aliases
 from music_flamingo.models.published_sizes import Converted, HeadWidths, decoder_sizes, num_heads, numbered, size
 
@@ -86,7 +86,8 @@ def configured(weights: Mapping[str, Tensor], audio_head_dim: int, text_head_dim
     Raises:
         UserError: a tensor is missing, or the sizes do not fit.
     """
-    language_model = below(weights, "language_model.")
+    body = below(weights, "model.")
+    language_model = below(body, "language_model.")
     hearing = [
         number
         for number in range(numbered(language_model, "layers."))
@@ -97,17 +98,14 @@ def configured(weights: Mapping[str, Tensor], audio_head_dim: int, text_head_dim
     cross_head_dim = AudioFlamingo2Config.cross_attention_head_dim
     cross_width = size(language_model, f"layers.{hearing[0]}.cross_attention.q_proj.weight")
     return AudioFlamingo2Config(
-        audio_config=_clap_sizes(below(weights, "audio_tower.audio_encoder.")),
+        audio_config=_clap_sizes(below(body, "audio_tower.audio_encoder.")),
         text_config={
-            "model_type": "qwen2",
-            **AudioFlamingo2Config.sub_configs_defaults["text_config"].init_kwargs,
+            **QWEN2_5_3B,
             **decoder_sizes(language_model, text_head_dim, "decoder_layer."),
         },
-        transform_layers=numbered(weights, "audio_transform.layers."),
-        transform_heads=num_heads(
-            size(weights, "audio_transform.norm.weight"), audio_head_dim, "give --audio-head-dim"
-        ),
-        transform_feed_forward=size(weights, "audio_transform.layers.0.fc1.weight"),
+        transform_layers=numbered(body, "audio_transform.layers."),
+        transform_heads=num_heads(size(body, "audio_transform.norm.weight"), audio_head_dim, "give --audio-head-dim"),
+        transform_feed_forward=size(body, "audio_transform.layers.0.fc1.weight"),
         cross_attention_interval=hearing[0] + 1,
         cross_attention_heads=num_heads(cross_width, cross_head_dim, "give another file"),
     )
@@ -190,11 +188,11 @@ def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     kept = used(published)
     clap = {_CLAP_PREFIX.sub("", name): each for name, each in kept.items() if _CLAP_PREFIX.match(name)}
-    ours = {f"audio_tower.audio_encoder.{name}": each for name, each in renamed_clap(clap).items()}
+    ours = {f"model.audio_tower.audio_encoder.{name}": each for name, each in renamed_clap(clap).items()}
     unknown = []
     for name, tensor in kept.items():
         if name.startswith(("audio_transformer_clap.", "lang_encoder.model.")):
-            ours[_substituted(name, _NAMES)] = tensor
+            ours[f"model.{_substituted(name, _NAMES)}"] = tensor
         elif not _CLAP_PREFIX.match(name):
             unknown.append(name)
     if unknown:

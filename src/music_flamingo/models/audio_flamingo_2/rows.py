@@ -1,0 +1,104 @@
+"""Audio Flamingo 2 on packed rows: songs are heard by cross-attention, and take no place among the tokens."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from music_flamingo.batch import AudioWindows, PackedBatch
+from music_flamingo.kernels import PrefixAttention
+from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration, heard_tokens
+from music_flamingo.models.audio_flamingo_2.row_audio import RowAudio
+from music_flamingo.models.encoder_cache import EncoderCache
+from music_flamingo.models.model_directory import require_model_directory
+from music_flamingo.models.music_language_model import MusicLanguageModel
+from music_flamingo.step_parts import part
+
+
+class AudioFlamingo2(MusicLanguageModel):
+    """An Audio Flamingo 2 that reads packed rows.
+
+    Args:
+        pretrained: Hugging Face directory of the weights to start from.
+        encoder_cache: keeps what the frozen encoder gives; None encodes each time.
+        recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
+            the backward pass; None never does.
+        attention: over packed rows; None takes the fastest on the device.
+
+    Raises:
+        UserError: `pretrained` is not a directory holding a model with its processor.
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        encoder_cache: EncoderCache | None = None,
+        recompute_above: int | None = None,
+        attention: PrefixAttention | None = None,
+    ) -> None:
+        require_model_directory(Path(pretrained))
+        network = AudioFlamingo2ForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        super().__init__(network, recompute_above, attention)
+        self.encoder_cache = encoder_cache
+
+    @property
+    def audio_width(self) -> int:
+        return int(self.network.config.audio_width)
+
+    def audio_features(self, windows: AudioWindows) -> Tensor:
+        """(64 W, D) AF-CLAP features of all windows, one behind the other, those of padding among them."""
+        with part("audio encoder"):
+            encoded = self._encode(windows)
+        self.windows_encoded += len(windows)
+        return encoded.flatten(0, 1)
+
+    def project(self, features: Tensor, batch: PackedBatch) -> Tensor:
+        """(64 W, D) audio tokens: those of a song have heard one another."""
+        with part("audio transform"):
+            output = torch.empty_like(features)
+            rows, masks = self._rows_of_roots(batch)
+            for length in {len(each) for each in rows} - {0}:
+                songs = [number for number, each in enumerate(rows) if len(each) == length]
+                places = torch.stack([rows[number] for number in songs])
+                mask = torch.stack([masks[number] for number in songs])
+                heard = self.network.model.audio_transform(features[places], mask)
+                output = output.index_copy(0, places.flatten(), heard.flatten(0, 1))
+            return output
+
+    def song_embeddings(self, batch: PackedBatch) -> list[Tensor]:
+        tokens = self.encode_audio(batch)
+        return [tokens[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
+
+    def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
+        return self.embed_tokens(batch.input_ids)
+
+    def heard_audio(self, batch: PackedBatch, audio: Tensor | None) -> RowAudio | None:
+        if audio is None:
+            return None
+        rows = [rows[mask] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
+        return RowAudio(batch, audio, rows)
+
+    def generation_inputs(self, windows: AudioWindows) -> dict[str, Tensor]:
+        return {name: each[None] for name, each in super().generation_inputs(windows).items()}
+
+    def _encode(self, windows: AudioWindows) -> Tensor:
+        """(W, 64, D) outputs of the encoder."""
+        body: Any = self.network.model
+        if self.encoder_cache is None:
+            return cast(Tensor, body.encode_windows(windows.features))
+        encoder = body.audio_tower
+        return torch.stack(
+            self.encoder_cache.encode(lambda window: body.encode_windows(window.features)[0], encoder, windows)
+        )
+
+    @staticmethod
+    def _rows_of_roots(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each root the places (K,) of its audio tokens among the row's, and (K,) which of them are heard."""
+        if batch.audio is None:
+            nothing = torch.zeros(0, dtype=torch.int64, device=batch.input_ids.device)
+            return [nothing] * len(batch.window_counts), [nothing.bool()] * len(batch.window_counts)
+        mask = heard_tokens(batch.audio.lengths, batch.audio.features.shape[-1])
+        rows = torch.arange(mask.numel(), device=mask.device).view_as(mask)
+        counts = list(batch.window_counts)
+        return [r.flatten() for r in rows.split(counts)], [m.flatten() for m in mask.split(counts)]
