@@ -135,7 +135,7 @@ def test_counts_vocabulary_and_leaks_lie_beside_the_cuts(corpus: Path) -> None:
     record = json.loads((corpus / "corpus.json").read_text())
     assert record["counts"]["splits"]["train"] == {"cuts": 51, "full_pieces": 1, "pieces": 38, "hours": 0.1}
     assert record["counts"]["pieces"] == {"fiddle tune": 80, "chorale": 16}
-    assert (record["version"], record["seed"], record["settings"]["clips"]) == (4, 0, 60)
+    assert (record["version"], record["seed"], record["settings"]["clips"]) == (5, 0, 60)
     assert "workers" not in record["settings"]
     assert json.loads((corpus / "vocabulary.json").read_text()) == songbook_vocabulary()
     assert {"instrument", "texture"} <= {row["question"] for row in json.loads((corpus / "leaks.json").read_text())}

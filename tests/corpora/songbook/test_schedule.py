@@ -109,7 +109,15 @@ def test_full_pieces_have_three_to_five_sections_and_no_two_neighbours_alike() -
         assert starts[0] == 0.0
         assert list(starts) == sorted(starts)
         assert 120 <= plan.seconds <= 200
-        assert (plan.texture, plan.change) == (None, "none")
+        assert plan.texture is None
+
+
+def test_half_of_the_full_pieces_of_each_split_have_a_pause() -> None:
+    plans = plan_full_pieces(PIECES, 40, (120, 200), seed=0)
+    for split in ("train", "val", "test"):
+        changes = [plan.change for plan in plans if plan.split == split]
+        assert set(changes) <= {"none", "pause"}
+        assert abs(2 * changes.count("pause") - len(changes)) <= 1
 
 
 def test_too_few_pieces_for_the_splits_are_refused() -> None:

@@ -20,6 +20,8 @@ SPLITS = ("train", "val", "test")
 TEXTURES = ("solo", "duet", "full")
 # Shares in tenths, as a deck holds whole cards.
 CHANGES = ("none",) * 4 + ("louder",) * 2 + ("softer",) * 2 + ("pause",) * 2
+# Sections make a full piece louder and softer already; a pause is none of theirs.
+CHANGES_OF_FULL_PIECES = ("none", "pause")
 CLIP_SHARES = {"train": 0.84, "val": 0.06, "test": 0.10}
 # More of the pieces than of the clips: an interval around a score depends on the number of different pieces.
 PIECE_SHARES = {"train": 0.68, "val": 0.10, "test": 0.22}
@@ -128,15 +130,18 @@ def plan_clips(pieces: Sequence[Piece], clips: int, seconds: float, seed: int) -
 
 
 def plan_full_pieces(pieces: Sequence[Piece], count: int, seconds: tuple[int, int], seed: int) -> list[Plan]:
-    """Plans of `count` renderings of `seconds[0]` to `seconds[1]`, in sections of changing texture."""
+    """Plans of `count` renderings of `seconds[0]` to `seconds[1]`, in sections of changing texture, half with a pause."""
     splits = split_pieces(pieces, seed)
     plans: list[Plan] = []
     for split, number in share_out(count).items():
         rng = random.Random(f"{seed} full {split}")
         names = _deal_pieces([piece for piece in pieces if splits[piece.name] == split], number, rng)
-        for name, setting in zip(names, _deal_settings(number, rng), strict=True):
+        settings = _deal_settings(number, rng)
+        changes = deal(CHANGES_OF_FULL_PIECES, number, rng)
+        for name, setting, change in zip(names, settings, changes, strict=True):
             length = float(rng.randint(*seconds))
-            plans.append(Plan(f"full-{len(plans):05d}", split, name, length, setting, None, _draw_sections(rng)))
+            cut_id = f"full-{len(plans):05d}"
+            plans.append(Plan(cut_id, split, name, length, setting, None, _draw_sections(rng), change))
     return plans
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from music_flamingo.errors import UserError
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same settings make another corpus."""
 
 MIN_CLIPS = 20

@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "hidden_size": 192,
             "depths": [1, 1, 2, 1],
             "num_attention_heads": [1, 2, 4, 8],
+            "initializer_factor": 3.5,  # times 0.02
         },
         "text": {
             "hidden_size": 96,
