@@ -14,7 +14,7 @@ from music_flamingo.losses import DAPOLoss, DrGRPOLoss, GRPOLoss, PolicyLoss, kl
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.rewards import Reference, Reward, WeightedReward
 from music_flamingo.rollout import SamplingParameters
-from music_flamingo.stages import GRPOModule
+from music_flamingo.stages import CosineSchedule, GRPOModule
 from tests.builders import model_directory
 
 SGD = partial(torch.optim.SGD, lr=0.5)
@@ -34,7 +34,7 @@ def stage(**settings: Any) -> GRPOModule:
     defaults: dict[str, Any] = {
         "rewards": [WeightedReward(EvenLetters())],
         "sampling": GROUP,
-        "warmup_ratio": 0.0,
+        "schedule": CosineSchedule(0.0),
     }
     return GRPOModule(MusicFlamingo(str(model_directory())), SGD, **{**defaults, **settings})
 

@@ -4,7 +4,12 @@ from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from music_flamingo.errors import UserError
-from music_flamingo.stages.optimization import cosine_schedule, num_training_steps
+from music_flamingo.stages.optimization import (
+    ConstantSchedule,
+    CosineSchedule,
+    configured_optimizer,
+    num_training_steps,
+)
 
 
 class Rows(IterableDataset[torch.Tensor]):
@@ -26,7 +31,7 @@ class Line(LightningModule):
         return DataLoader(Rows(), batch_size=None)
 
     def configure_optimizers(self):
-        return cosine_schedule(self, torch.optim.SGD, 0.5, num_training_steps(self.trainer))
+        return configured_optimizer(self, torch.optim.SGD, CosineSchedule(0.5), num_training_steps(self.trainer))
 
 
 def fit(**settings) -> Trainer:
@@ -47,3 +52,14 @@ def test_the_rate_rises_then_falls_to_nothing_over_the_steps_of_the_recipe() -> 
 def test_a_recipe_without_a_number_of_steps_is_refused(settings) -> None:
     with pytest.raises(UserError, match=r"trainer\.max_steps: expected the number of optimizer steps, got none"):
         fit(**settings)
+
+
+def test_a_constant_rate_rises_and_stays() -> None:
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=1.0)
+    rates = ConstantSchedule(warmup_steps=4).rates(optimizer, total_steps=8)
+    seen = []
+    for _ in range(8):
+        seen.append(rates.get_last_lr()[0])
+        optimizer.step()
+        rates.step()
+    assert seen == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1])

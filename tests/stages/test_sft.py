@@ -12,7 +12,7 @@ from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
-from music_flamingo.stages import EvaluationPass, SFTModule, WarmupModule
+from music_flamingo.stages import CosineSchedule, EvaluationPass, SFTModule, WarmupModule
 from tests.builders import model_directory
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
@@ -25,7 +25,7 @@ def model() -> MusicFlamingo:
 def test_the_loss_falls_on_repeated_rows_and_the_encoder_hears_every_window(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
 ) -> None:
-    stage, losses = SFTModule(model(), ADAM, warmup_ratio=0.0), []
+    stage, losses = SFTModule(model(), ADAM, schedule=CosineSchedule(0.0)), []
     step = stage.training_step
     stage.training_step = lambda *args: losses.append(step(*args)) or losses[-1]  # type: ignore[method-assign, func-returns-value]
     train(stage, data(), max_steps=12)
@@ -36,7 +36,7 @@ def test_the_loss_falls_on_repeated_rows_and_the_encoder_hears_every_window(
 def test_frozen_parameters_do_not_move_and_the_others_do(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
 ) -> None:
-    stage = SFTModule(model(), ADAM, freeze=["audio_tower"], warmup_ratio=0.0)
+    stage = SFTModule(model(), ADAM, freeze=["audio_tower"], schedule=CosineSchedule(0.0))
     before = {name: p.detach().clone() for name, p in stage.model.network.named_parameters()}
     train(stage, data(), max_steps=2)
     moved = {name for name, p in stage.model.network.named_parameters() if not torch.equal(p, before[name])}

@@ -9,7 +9,7 @@ from music_flamingo.batch import IGNORE_INDEX
 from music_flamingo.data_modules import ConversationDataModule
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
-from music_flamingo.stages import TaggingModule
+from music_flamingo.stages import CosineSchedule, TaggingModule
 from music_flamingo.stages.tagging import TaggingHead, pad_songs
 from tests.builders import model_directory
 
@@ -17,7 +17,7 @@ ADAM = partial(torch.optim.AdamW, lr=3e-3)
 
 
 def stage(**tags: list[str]) -> TaggingModule:
-    return TaggingModule(MusicFlamingo(str(model_directory())), ADAM, tags, warmup_ratio=0.0)
+    return TaggingModule(MusicFlamingo(str(model_directory())), ADAM, tags, schedule=CosineSchedule(0.0))
 
 
 def test_only_encoder_projector_and_heads_move(

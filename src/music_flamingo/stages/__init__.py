@@ -2,8 +2,17 @@
 
 from music_flamingo.stages.answering import EvaluationPass
 from music_flamingo.stages.grpo import GRPOModule
+from music_flamingo.stages.optimization import ConstantSchedule, CosineSchedule
 from music_flamingo.stages.sft import SFTModule
 from music_flamingo.stages.tagging import TaggingModule
 from music_flamingo.stages.warmup import WarmupModule
 
-__all__ = ["EvaluationPass", "GRPOModule", "SFTModule", "TaggingModule", "WarmupModule"]
+__all__ = [
+    "ConstantSchedule",
+    "CosineSchedule",
+    "EvaluationPass",
+    "GRPOModule",
+    "SFTModule",
+    "TaggingModule",
+    "WarmupModule",
+]

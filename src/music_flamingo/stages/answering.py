@@ -22,7 +22,13 @@ from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs
-from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
+from music_flamingo.stages.optimization import (
+    CosineSchedule,
+    OptimizerCallable,
+    Schedule,
+    configured_optimizer,
+    num_training_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class AnsweringModule(LightningModule):
         model: the music-language model.
         optimizer: called with the trainable parameters. Recipes write it as class_path and init_args.
         freeze: regular expressions over parameter names; those parameters stay as they are.
-        warmup_ratio: share of the steps over which the learning rate rises.
+        schedule: of the learning rate.
         evaluation: how `music-flamingo test` lets the model answer.
         rewards: scored with each answer, and trained by stages that reinforce.
 
@@ -74,14 +80,14 @@ class AnsweringModule(LightningModule):
         model: MusicLanguageModel,
         optimizer: OptimizerCallable,
         freeze: Sequence[str] = (),
-        warmup_ratio: float = 0.03,
+        schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
         evaluation: Sequence[EvaluationPass] = (),
         rewards: Sequence[WeightedReward] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
-        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
         self.evaluation = tuple(evaluation)
         self.rewards = tuple(rewards)
         self.engine: RolloutEngine = SharedEngine()
@@ -106,7 +112,7 @@ class AnsweringModule(LightningModule):
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return cosine_schedule(self.model, self.optimizer, self.warmup_ratio, num_training_steps(self.trainer))
+        return configured_optimizer(self.model, self.optimizer, self.schedule, num_training_steps(self.trainer))
 
     def on_test_start(self) -> None:
         folder = Path(self.trainer.default_root_dir)

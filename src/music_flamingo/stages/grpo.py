@@ -30,7 +30,7 @@ from music_flamingo.rewards import Reference, WeightedReward, combined_reward
 from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import on_other_songs, with_completions
 from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
-from music_flamingo.stages.optimization import OptimizerCallable
+from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.step_parts import part
 
 ZERO_SPREAD = 1e-6
@@ -72,7 +72,7 @@ class GRPOModule(AnsweringModule):
         rollout_tolerance: largest difference of log-probabilities between rollout and trainer at the first update.
         listening_every: steps between two measurements of the listening gap; 0 never measures it.
         freeze: regular expressions over parameter names.
-        warmup_ratio: share of the steps over which the learning rate rises.
+        schedule: of the learning rate.
         evaluation: how `music-flamingo test` lets the model answer.
 
     Raises:
@@ -93,10 +93,10 @@ class GRPOModule(AnsweringModule):
         rollout_tolerance: float = 1e-3,
         listening_every: int = 20,
         freeze: Sequence[str] = (),
-        warmup_ratio: float = 0.03,
+        schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
         evaluation: Sequence[EvaluationPass] = (),
     ) -> None:
-        super().__init__(model, optimizer, freeze, warmup_ratio, evaluation, rewards)
+        super().__init__(model, optimizer, freeze, schedule, evaluation, rewards)
         if not rewards:
             raise UserError("model.rewards: expected at least one reward, got none: name them in the recipe")
         if sampling.num_generations <= 1:

@@ -22,7 +22,13 @@ from music_flamingo.batch import IGNORE_INDEX, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.models import MusicLanguageModel, evaluate_frozen_modules
-from music_flamingo.stages.optimization import OptimizerCallable, cosine_schedule, num_training_steps
+from music_flamingo.stages.optimization import (
+    CosineSchedule,
+    OptimizerCallable,
+    Schedule,
+    configured_optimizer,
+    num_training_steps,
+)
 from music_flamingo.step_parts import part
 
 
@@ -60,7 +66,7 @@ class TaggingModule(LightningModule):
         model: its audio encoder and projector are trained.
         optimizer: called with the trainable parameters.
         tags: field of the cut's `truth` -> its values, as text.
-        warmup_ratio: share of the steps over which the learning rate rises.
+        schedule: of the learning rate.
     """
 
     def __init__(
@@ -68,13 +74,13 @@ class TaggingModule(LightningModule):
         model: MusicLanguageModel,
         optimizer: OptimizerCallable,
         tags: Mapping[str, Sequence[str]],
-        warmup_ratio: float = 0.03,
+        schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
         self.tags = {name: list(values) for name, values in tags.items()}
-        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
         heads = {name: TaggingHead(model.audio_width, len(values)) for name, values in self.tags.items()}
         self.heads = nn.ModuleDict(heads)
         model.network.model.language_model.requires_grad_(False)
@@ -96,7 +102,7 @@ class TaggingModule(LightningModule):
         self._loss(batch, "val")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return cosine_schedule(self, self.optimizer, self.warmup_ratio, num_training_steps(self.trainer))
+        return configured_optimizer(self, self.optimizer, self.schedule, num_training_steps(self.trainer))
 
     def _loss(self, batch: PackedBatch, split: str) -> Tensor:
         songs, real = self._embeddings(batch)

@@ -130,7 +130,7 @@ def plan_clips(pieces: Sequence[Piece], clips: int, seconds: float, seed: int) -
 
 
 def plan_full_pieces(pieces: Sequence[Piece], count: int, seconds: tuple[int, int], seed: int) -> list[Plan]:
-    """Plans of `count` renderings of `seconds[0]` to `seconds[1]`, in sections of changing texture, half with a pause."""
+    """Plans of `count` renderings of `seconds[0]` to `seconds[1]`, in sections; half of them pause."""
     splits = split_pieces(pieces, seed)
     plans: list[Plan] = []
     for split, number in share_out(count).items():
