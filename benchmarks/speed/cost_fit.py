@@ -1,7 +1,8 @@
 """Does time grow as the FLOPs do? Forward and backward of a group's update on songs from half a minute to ten minutes.
 
-Seconds are fitted by two rates: one for products with weights, one for attention, whose FLOPs grow with the square of
-a song. Beside it stands a fit to the number of tokens alone. Points and fits are drawn into results/DATE-cost.svg.
+Seconds are fitted by two rates: one for the language model's attention, whose FLOPs grow with the square of a song, and
+one for all else. Beside it stands a fit to the number of tokens alone. Points and fits are drawn into
+results/DATE-cost.svg.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,8 @@ from benchmarks.claim import Claim
 from benchmarks.measurement import process_seconds
 from benchmarks.speed.grpo_update import GROUP, shared_gradients
 from benchmarks.speed.subject import completions, model, prompt_row, song, with_branches
-from music_flamingo.models.cost_model import CostModel, Workload, row_workload
+from music_flamingo.models.cost_model import Workload, row_workload
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 
 RESULTS = Path(__file__).parents[1] / "results"
 WINDOWS = [1, 2, 4, 8, 12, 20]
@@ -33,14 +35,14 @@ class Point:
     Attributes:
         prompt_tokens: P.
         tokens: of the row.
-        dense: FLOPs of products with weights, forward and backward.
-        attention: FLOPs of attention.
+        linear: FLOPs that grow with the song as its tokens do, forward and backward.
+        attention: FLOPs of the language model's attention.
         seconds: CPU time.
     """
 
     prompt_tokens: int
     tokens: int
-    dense: float
+    linear: float
     attention: float
     seconds: float
 
@@ -49,7 +51,7 @@ def claims() -> Iterator[Claim]:
     """Measure, fit and draw."""
     points = [measure(num_windows) for num_windows in WINDOWS]
     seconds = np.array([point.seconds for point in points])
-    by_flops = fitted(np.array([[point.dense, point.attention] for point in points]), seconds)
+    by_flops = fitted(np.array([[point.linear, point.attention] for point in points]), seconds)
     by_tokens = fitted(np.array([[point.tokens] for point in points]), seconds)
     draw(points, by_flops, by_tokens, RESULTS / f"{datetime.now(UTC).date().isoformat()}-cost.svg")
     deviations = [float(np.abs(fit / seconds - 1).max()) for fit in (by_tokens, by_flops)]
@@ -69,14 +71,13 @@ def measure(num_windows: int) -> Point:
     row = with_branches(prompt_row(song(num_windows)), completions(GROUP, LENGTH))
     seconds = min(process_seconds(lambda: shared_gradients(row)) for _ in range(2))
     work = row_workload(row)
-    without_pairs = replace(work, seen_encoder_frames=0, seen_tokens=0, seen_by_read_tokens=0)
-    dense = training_flops(without_pairs)
-    return Point(num_windows * 750, row.tree.num_tokens, dense, training_flops(work) - dense, seconds)
+    linear = training_flops(replace(work, seen_tokens=0, seen_by_read_tokens=0))
+    return Point(num_windows * 750, row.tree.num_tokens, linear, training_flops(work) - linear, seconds)
 
 
 def training_flops(work: Workload) -> float:
     """Forward and backward behind a frozen encoder."""
-    flops = CostModel(model().network.config).flops(work)
+    flops = MusicFlamingoCost(model().network.config).flops(work)
     return flops.training(encoder=False, projector=True, language_model=True)
 
 
@@ -101,7 +102,7 @@ def draw(
         axes.set_xlabel("P, tokens of song and question")
         axes.set_ylabel("seconds of an update")
         flops = axes.twinx()
-        total = [(point.dense + point.attention) / 1e9 for point in points]
+        total = [(point.linear + point.attention) / 1e9 for point in points]
         flops.loglog(lengths, total, "--", color="tab:green", linewidth=1, label="GFLOP counted, right scale")
         flops.set_ylabel("GFLOP, forward and backward")
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])

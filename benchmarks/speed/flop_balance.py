@@ -24,7 +24,8 @@ from music_flamingo.data_modules.song_order import SongOrder
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SongSampler
 from music_flamingo.models.audio_frontend import WhisperFrontend
-from music_flamingo.models.cost_model import CostModel, Flops, Workload, song_workload
+from music_flamingo.models.cost_model import Flops, Workload, song_workload
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 
 NUM_RANKS, NUM_SONGS, SEED = 8, 2048, 0
 CAPTION, SHORT, QUESTION, AROUND_AUDIO = 600, 30, 30, 10
@@ -98,7 +99,8 @@ def workload(cut: Cut) -> Workload:
     answer = CAPTION if int(cut.id.partition("_")[0]) % 2 else SHORT
     frontend = _frontend()
     mel_lengths = frontend.mel_lengths(round(cut.duration * frontend.sampling_rate))
-    return song_workload(mel_lengths, AROUND_AUDIO, [(QUESTION, answer)])
+    audio_tokens = int(frontend.token_lengths(mel_lengths).sum())
+    return song_workload(mel_lengths, audio_tokens, AROUND_AUDIO, [(QUESTION, answer)])
 
 
 def flops(work: Workload) -> Flops:
@@ -112,8 +114,8 @@ def _frontend() -> WhisperFrontend:
 
 
 @lru_cache
-def _cost_model() -> CostModel:
+def _cost_model() -> MusicFlamingoCost:
     """The encoder as transformers has it by default, and Qwen2.5-7B."""
     sizes = {"vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28}
     heads = {"num_attention_heads": 28, "num_key_value_heads": 4}
-    return CostModel(MusicFlamingoConfig(text_config={"model_type": "qwen2", **sizes, **heads}))
+    return MusicFlamingoCost(MusicFlamingoConfig(text_config={"model_type": "qwen2", **sizes, **heads}))

@@ -18,7 +18,8 @@ from music_flamingo.data_modules import Blend, ConversationDataModule, DirectAns
 from music_flamingo.data_modules.song_sampler import SamplerState
 from music_flamingo.data_modules.training_rows import DROPPED
 from music_flamingo.errors import UserError
-from music_flamingo.models.cost_model import CostModel, row_workload
+from music_flamingo.models.cost_model import row_workload
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 from tests.builders import chat, model_directory, tiny_model, write_corpus
 
 
@@ -266,7 +267,7 @@ def test_rows_are_filled_up_to_their_tokens(corpus: Path) -> None:
 
 
 def test_rows_are_filled_up_to_their_flops(corpus: Path) -> None:
-    cost_model = CostModel(tiny_model().network.config)
+    cost_model = MusicFlamingoCost(tiny_model().network.config)
     rows = list(data_module(corpus, max_flops=4e9).train_dataloader())
     flops = [cost_model.flops(row_workload(row)).forward for row in rows]
     assert max(flops) <= 4e9

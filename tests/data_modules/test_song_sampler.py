@@ -14,7 +14,9 @@ from music_flamingo.data_modules.song_order import SongOrder
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SamplerState, SongRow, SongSampler
 from music_flamingo.errors import UserError
-from music_flamingo.models.cost_model import CostModel, song_workload
+from music_flamingo.models.audio_encoder import audio_token_lengths
+from music_flamingo.models.cost_model import song_workload
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 from tests.builders import full_size_config
 
 Step = list[list[str]]
@@ -100,12 +102,13 @@ def test_one_rank_has_the_rows_that_lhotse_fills(seed: int) -> None:
 def test_ranks_have_equal_work_on_songs_of_all_lengths_at_full_size() -> None:
     rng = random.Random(0)
     cuts = songs([min(max(180 * rng.lognormvariate(0, 0.75), 10), 600) for _ in range(640)])
-    cost_model = CostModel(full_size_config())
+    cost_model = MusicFlamingoCost(full_size_config())
 
     def flops(cut: Cut, *, training: bool = False) -> SongCost:
         windows, rest = divmod(int(100 * cut.duration), 3000)
         answer = 600 if int(cut.id) % 2 else 30
-        work = song_workload(torch.tensor([3000] * windows + [rest] * (rest > 4)), 10, [(30, answer)])
+        lengths = torch.tensor([3000] * windows + [rest] * (rest > 4))
+        work = song_workload(lengths, int(audio_token_lengths(lengths).sum()), 10, [(30, answer)])
         spent = cost_model.flops(work)
         trained = spent.training(encoder=False, projector=True, language_model=True)
         return SongCost(work.tokens, trained if training else spent.forward)

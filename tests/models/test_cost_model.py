@@ -2,22 +2,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import MusicFlamingoConfig
 
-from music_flamingo.batch import PackedBatch, RowBuilder
+from music_flamingo.batch import RowBuilder
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
-from music_flamingo.models.cost_model import CostModel, Flops, Workload, row_workload, song_workload
+from music_flamingo.models.cost_model import Flops, Workload, row_workload, song_workload
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 from tests.builders import ANSWERS, QUESTIONS, chat, frontend, full_size_config, question_row, song, tiny_model
+from tests.models.attention_by_definition import AttentionByDefinition
 
 CAPTION, OTHER_TEXT = 600, 40
 
 
-def toy_cost_model() -> CostModel:
+def toy_cost_model() -> MusicFlamingoCost:
     audio = {"num_mel_bins": 2, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
     text = {"vocab_size": 7, "hidden_size": 6, "intermediate_size": 10, "num_hidden_layers": 2}
-    return CostModel(
+    return MusicFlamingoCost(
         MusicFlamingoConfig(
             audio_config={
                 **audio,
@@ -30,25 +31,32 @@ def toy_cost_model() -> CostModel:
     )
 
 
-def captioned(minutes: float) -> Workload:
-    """One answer on a song, read by all layers alike as transformers computes it."""
+def full_windows(minutes: float, branches: list[tuple[int, int]]) -> Workload:
+    """A song of 30 s windows, 750 tokens each, and what is asked about it."""
     windows = torch.full((int(2 * minutes),), 3000)
-    work = song_workload(windows, 0, [(OTHER_TEXT, CAPTION)])
+    return song_workload(windows, 750 * len(windows), 0, branches)
+
+
+def read_by_all(work: Workload) -> Workload:
+    """The same, all layers alike as transformers computes it."""
     return replace(work, read_tokens=work.tokens, seen_by_read_tokens=work.seen_tokens)
+
+
+def captioned(minutes: float) -> Workload:
+    return read_by_all(full_windows(minutes, [(OTHER_TEXT, CAPTION)]))
 
 
 def full_size_step(work: Workload) -> float:
     """Forward and backward with a frozen encoder."""
-    flops = CostModel(full_size_config()).flops(work)
+    flops = MusicFlamingoCost(full_size_config()).flops(work)
     return flops.training(encoder=False, projector=True, language_model=True)
 
 
 def test_a_song_with_a_question_by_hand() -> None:
     # Root: 2 of text and 3 of audio. Branch: prompt of 2, answer of 2, predicted from the branch's second and third.
-    work = song_workload(torch.tensor([12]), 2, [(2, 2)])
+    work = song_workload(torch.tensor([12]), 3, 2, [(2, 2)])
     assert work == Workload(
-        encoder_frames=6,
-        seen_encoder_frames=36,
+        songs=((12,),),
         audio_tokens=3,
         tokens=9,
         seen_tokens=(1 + 2 + 3 + 4 + 5) + (6 + 7 + 8 + 9),
@@ -59,7 +67,7 @@ def test_a_song_with_a_question_by_hand() -> None:
 
 
 def test_a_toy_model_by_hand() -> None:
-    flops = toy_cost_model().flops(Workload(3, 9, 3, 9, 45, 2, 15, 2))
+    flops = toy_cost_model().flops(Workload(((6,),), 3, 9, 45, 2, 15, 2))
     convolutions = 2 * 6 * 3 * 2 * 4 + 2 * 3 * 3 * 4 * 4
     projections = 4 * (2 * 3 * 4 * 4)
     feed_forward = 2 * (2 * 3 * 4 * 8)
@@ -92,8 +100,8 @@ def test_trained_parts_cost_two_more_passes_and_frozen_ones_above_them_one(
 
 
 def test_music_flamingo_at_its_full_size() -> None:
-    cost_model = CostModel(full_size_config())
-    window = cost_model.flops(Workload(encoder_frames=1500, seen_encoder_frames=1500**2)).encoder
+    cost_model = MusicFlamingoCost(full_size_config())
+    window = cost_model.flops(Workload(songs=((3000,),))).encoder
     assert window == pytest.approx(2.27e12, rel=0.003)
     assert 32 * 4 * 1500**2 * 1280 / window == pytest.approx(0.16, abs=0.005)
     assert cost_model.flops(Workload(tokens=1, read_tokens=1)).language_model == pytest.approx(13.05e9, rel=0.001)
@@ -108,7 +116,7 @@ def test_music_flamingo_at_its_full_size() -> None:
 def test_a_training_step_on_one_captioned_song_at_full_size(
     minutes: float, language_model: float, whole: float
 ) -> None:
-    cost_model = CostModel(full_size_config())
+    cost_model = MusicFlamingoCost(full_size_config())
     layers = cost_model.flops(replace(captioned(minutes), targets=0)).language_model
     assert layers / 1e12 == pytest.approx(language_model, rel=0.004)
     assert full_size_step(captioned(minutes)) / 1e12 == pytest.approx(whole, rel=0.004)
@@ -116,7 +124,7 @@ def test_a_training_step_on_one_captioned_song_at_full_size(
 
 @pytest.mark.parametrize("minutes", [4, 10, 20])
 def test_a_last_layer_computed_only_where_it_is_read_saves_three_percent_of_a_step(minutes: int) -> None:
-    read = song_workload(torch.full((2 * minutes,), 3000), 0, [(OTHER_TEXT, CAPTION)])
+    read = full_windows(minutes, [(OTHER_TEXT, CAPTION)])
     saved = 1 - full_size_step(read) / full_size_step(captioned(minutes))
     assert 0.0295 < saved < 0.0335
 
@@ -124,8 +132,7 @@ def test_a_last_layer_computed_only_where_it_is_read_saves_three_percent_of_a_st
 @pytest.mark.parametrize(("minutes", "ratio"), [(0.5, 5.8), (4, 9.0), (10, 9.5), (20, 9.7)])
 def test_ten_questions_on_one_song_cost_a_fraction_of_ten_rows(minutes: float, ratio: float) -> None:
     def step(questions: int) -> float:
-        work = song_workload(torch.full((int(2 * minutes),), 3000), 0, [(40, 30)] * questions)
-        return full_size_step(replace(work, read_tokens=work.tokens, seen_by_read_tokens=work.seen_tokens))
+        return full_size_step(read_by_all(full_windows(minutes, [(40, 30)] * questions)))
 
     assert 10 * step(1) / step(10) == pytest.approx(ratio, rel=0.02)
 
@@ -135,10 +142,11 @@ def test_rows_of_songs_cost_the_sum_of_their_songs_and_no_more() -> None:
     row = question_row([song(seconds) for seconds in lengths])
     form = chat()
     branches = [(len(form.question_ids(q)), len(form.answer_ids(a))) for q, a in zip(QUESTIONS, ANSWERS, strict=True)]
-    songs = [
-        song_workload(frontend().mel_lengths(round(16_000 * seconds)), form.tokens_around_audio(), branches)
-        for seconds in lengths
-    ]
+    songs = []
+    for seconds in lengths:
+        mel_lengths = frontend().mel_lengths(round(16_000 * seconds))
+        audio_tokens = int(frontend().token_lengths(mel_lengths).sum())
+        songs.append(song_workload(mel_lengths, audio_tokens, form.tokens_around_audio(), branches))
     assert songs[0] + songs[1] == row_workload(row)
 
 
@@ -164,32 +172,8 @@ def test_a_tiny_model_computes_as_many_flops_as_counted() -> None:
     model.network.model.audio_tower.set_attn_implementation("eager")  # torch does not count its fused form on a CPU
     read, index = row.targets.positions.unique(return_inverse=True)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        hidden = model.hidden_states(row, attend=ByDefinition(row, read), rows=read)[index]
+        hidden = model.hidden_states(row, attend=AttentionByDefinition(row, read), rows=read)[index]
         token_logprobs(hidden, model.head_weight, row.targets.token_ids)
-    counted = CostModel(model.network.config).flops(row_workload(row)).forward
+    counted = MusicFlamingoCost(model.network.config).flops(row_workload(row)).forward
     # The convolutions look a frame further than the layers.
     assert counter.get_total_flops() == pytest.approx(counted, rel=0.01)
-
-
-class ByDefinition:
-    """Attention token by token over what it sees, so that nothing hidden is computed and counted."""
-
-    def __init__(self, row: PackedBatch, read: Tensor) -> None:
-        segments = range(len(row.tree.lengths))
-        self.seen = [
-            row.tree.row_positions(s)[: len(row.tree.row_positions(s)) - row.tree.lengths[s] + offset + 1]
-            for s in segments
-            for offset in range(row.tree.lengths[s])
-        ]
-        self.read = read.tolist()
-
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        groups = query.shape[0] // key.shape[0]
-        key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
-        tokens = range(key.shape[1]) if query.shape[1] == key.shape[1] else self.read
-        attended = []
-        for place, token in enumerate(tokens):
-            seen = self.seen[token]
-            scores = query[:, place : place + 1] @ key[:, seen].transpose(1, 2) * scaling
-            attended.append(scores.softmax(-1) @ value[:, seen])
-        return torch.cat(attended, 1)

@@ -1,5 +1,6 @@
 """Which of our classes goes with a model or a processor of transformers'."""
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import AutoConfig, MusicFlamingoConfig, PreTrainedConfig, WhisperFeatureExtractor
@@ -14,14 +15,20 @@ from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.matpac.frontend import MatpacFrontend
 from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.models.music_flamingo import MusicFlamingo
+from music_flamingo.models.music_flamingo_cost import MusicFlamingoCost
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.tinymu import TinyMUConfig
+from music_flamingo.models.tinymu.cost import TinyMUCost
 from music_flamingo.models.tinymu.rows import TinyMU
 
 _MODELS: dict[type[PreTrainedConfig], type[MusicFlamingo] | type[TinyMU] | type[AudioFlamingo2]] = {
     MusicFlamingoConfig: MusicFlamingo,
     TinyMUConfig: TinyMU,
     AudioFlamingo2Config: AudioFlamingo2,
+}
+_COST_MODELS: dict[type[PreTrainedConfig], Callable[[Any], CostModel]] = {
+    MusicFlamingoConfig: MusicFlamingoCost,
+    TinyMUConfig: TinyMUCost,
 }
 
 
@@ -64,9 +71,9 @@ def cost_model_of(directory: str) -> CostModel:
         UserError: there is none for this kind of model.
     """
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    if not isinstance(config, MusicFlamingoConfig):
+    if type(config) not in _COST_MODELS:
         raise UserError(
             f"data.max_tokens and data.max_flops: expected a model whose cost is known, got {config.model_type!r}: "
             "give data.max_duration"
         )
-    return CostModel(config)
+    return _COST_MODELS[type(config)](config)

@@ -16,7 +16,7 @@ from music_flamingo.models import EncoderCache, TinyMU
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.matpac.frontend import MatpacFrontend
-from music_flamingo.models.model_kinds import cost_model_of, frontend_of, load_model
+from music_flamingo.models.model_kinds import frontend_of, load_model
 from music_flamingo.models.tinymu import TinyMUConfig
 from music_flamingo.models.tinymu.presets import build
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
@@ -139,8 +139,3 @@ def test_a_preset_differs_from_the_published_model_in_sizes_alone() -> None:
     tiny, published = load_model(str(directory())).network.config.text_config, TinyMUConfig().text_config
     for name in ("model_type", "rope_parameters", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings"):
         assert getattr(tiny, name) == getattr(published, name), name
-
-
-def test_packing_by_cost_is_refused_where_the_cost_is_not_known() -> None:
-    with pytest.raises(UserError, match="whose cost is known, got 'tinymu': give data.max_duration"):
-        cost_model_of(str(directory()))
