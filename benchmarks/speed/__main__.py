@@ -15,7 +15,7 @@ from benchmarks.claim_scripts import print_claims, write_claims
 
 SCRIPTS = [
     *("rote", "loss_memory", "packed_sft", "shared_questions"),
-    *("rollouts", "grpo_update", "grpo_step", "flop_balance"),
+    *("rollouts", "grpo_update", "grpo_step", "flop_balance", "matpac_encoder"),
 ]
 LONG_SCRIPTS = ["ablations", "cost_fit", "grpo_update_long", "grpo_step_long", "tinymu_step"]
 
