@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.speed.subject import model
 
@@ -10,16 +10,17 @@ MOST_DIFFERENCE = 2e-5
 """Of a tensor's gradient, relative to its norm: what float32 leaves between two ways of summing."""
 
 
-def gradients_of(loss: Tensor) -> dict[str, Tensor]:
-    """Gradients of the model's parameters, by name."""
-    model().zero_grad()
+def gradients_of(loss: Tensor, subject: nn.Module | None = None) -> dict[str, Tensor]:
+    """Gradients of the parameters of `subject`, or else of `small`, by name."""
+    subject = subject or model()
+    subject.zero_grad()
     loss.backward()
-    return collected_gradients()
+    return collected_gradients(subject)
 
 
-def collected_gradients() -> dict[str, Tensor]:
-    """Copies of the gradients that the model's parameters hold."""
-    return {name: p.grad.clone() for name, p in model().named_parameters() if p.grad is not None}
+def collected_gradients(subject: nn.Module | None = None) -> dict[str, Tensor]:
+    """Copies of the gradients that its parameters hold."""
+    return {name: p.grad.clone() for name, p in (subject or model()).named_parameters() if p.grad is not None}
 
 
 def require_same(baseline: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:

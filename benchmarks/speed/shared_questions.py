@@ -1,52 +1,80 @@
-"""Supervised fine-tuning on four questions about a song: on one copy of its audio, against a row for each question."""
+"""Supervised fine-tuning on four questions about a song: on one copy of its audio, against a row for each question.
 
-from collections.abc import Iterator
+The encoder is frozen; each row of the baseline hears its copy of the song, as its processor gives it.
+"""
 
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from benchmarks.claim import Claim
 from benchmarks.measurement import paired_seconds
 from benchmarks.speed.gradients import gradients_of, require_same
-from benchmarks.speed.plain import completion_logprobs
-from benchmarks.speed.subject import QUESTION_TOKENS, completions, model, prompt_row, song
+from benchmarks.speed.plain import last_logprobs
+from benchmarks.speed.subject import QUESTION_TOKENS, chat, completions, model
 from music_flamingo.batch import PackedBatch, RowBuilder
+from music_flamingo.models.model_kinds import frontend_of
+from music_flamingo.models.music_language_model import MusicLanguageModel
 
-NUM_QUESTIONS, LENGTH, NUM_WINDOWS, MUST = 4, 70, 4, 3.3
+NUM_QUESTIONS, LENGTH, SAMPLING_RATE = 4, 70, 16_000
+SETTINGS = [("small", 120, 3.3), ("tinymu-tiny", 120, 3.0), ("tinymu-tiny", 240, 3.0)]
+"""Presets, seconds of the song, and the ratio aimed at. TinyMU's songs have a quarter of Music Flamingo's tokens."""
+
+Samples = npt.NDArray[np.float32]
 
 
 def claims() -> Iterator[Claim]:
     """Time both ways, whose gradients must agree."""
-    prompt = prompt_row(song(NUM_WINDOWS))
-    conversations = completions(NUM_QUESTIONS, LENGTH)
-    row = on_one_song(prompt, conversations)
-    seconds = paired_seconds(
-        lambda: four_rows(prompt, conversations),
-        lambda: one_row(row),
-        repeats=3,
-        warm_up=False,
-        require_same=require_same,
-    )
-    setting = f"{NUM_QUESTIONS} questions of {QUESTION_TOKENS + LENGTH} tokens, song of {NUM_WINDOWS * 750}"
-    yield Claim("shared-prefix SFT", setting, "a row for each question, transformers' forward", *seconds, MUST)
+    for preset, song_seconds, must in SETTINGS:
+        subject, song = model(preset), noise(song_seconds)
+        row, audio = on_one_song(preset, song), copies_of_song(preset, song)
+        seconds = paired_seconds(
+            lambda m=subject, r=row, a=audio: four_rows(m, r, a),
+            lambda m=subject, r=row: one_row(m, r),
+            repeats=3,
+            warm_up=False,
+            require_same=require_same,
+        )
+        heard = int(row.audio.tokens.sum())  # type: ignore[union-attr]
+        asked = f"{NUM_QUESTIONS} questions of {QUESTION_TOKENS + LENGTH} tokens"
+        setting = f"{preset}, {asked}, song of {heard} ({song_seconds} s)"
+        yield Claim("shared-prefix SFT", setting, "a row for each question, transformers' forward", *seconds, must)
 
 
-def on_one_song(prompt: PackedBatch, conversations: Tensor) -> PackedBatch:
+def noise(seconds: int) -> Samples:
+    """A song."""
+    return np.random.default_rng(0).normal(scale=0.1, size=seconds * SAMPLING_RATE).astype(np.float32)
+
+
+def on_one_song(preset: str, song: Samples) -> PackedBatch:
     """Questions with their answers as branches of the song."""
-    row = RowBuilder(model().audio_token_id)
-    root = row.add(prompt.segment_ids(0), windows=prompt.audio)
-    for conversation in conversations:
-        row.add(torch.cat([prompt.segment_ids(1), conversation]), parent=root, train_from=QUESTION_TOKENS)
+    form = chat(preset)
+    windows = frontend_of(form.processor)(song)
+    row = RowBuilder(model(preset).audio_token_id)
+    root = row.add(form.song_ids(windows), windows=windows)
+    for conversation in completions(NUM_QUESTIONS, QUESTION_TOKENS + LENGTH):
+        row.add(conversation, parent=root, train_from=QUESTION_TOKENS)
     return row.build()
 
 
-def four_rows(prompt: PackedBatch, conversations: Tensor) -> dict[str, Tensor]:
+def copies_of_song(preset: str, song: Samples) -> dict[str, Tensor]:
+    """What the network hears, once for each question."""
+    form = chat(preset)
+    text = form.processor.audio_token.join(form.around_audio(""))
+    inputs = form.processor(text=[text] * NUM_QUESTIONS, audio=[song] * NUM_QUESTIONS)
+    return {name: each for name, each in inputs.items() if name not in {"input_ids", "attention_mask"}}
+
+
+def four_rows(subject: MusicLanguageModel, row: PackedBatch, audio: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gradients from a row for each question."""
-    return gradients_of(-completion_logprobs(model(), prompt, conversations).mean())
+    song, *conversations = (row.segment_ids(segment) for segment in range(len(row.tree.lengths)))
+    ids = torch.stack([torch.cat([song, each]) for each in conversations])
+    return gradients_of(-last_logprobs(subject, ids, audio, LENGTH).mean(), subject)
 
 
-def one_row(row: PackedBatch) -> dict[str, Tensor]:
+def one_row(subject: MusicLanguageModel, row: PackedBatch) -> dict[str, Tensor]:
     """Gradients from one row for all of them."""
-    with torch.no_grad():
-        features = model().audio_features(row.audio)
-    return gradients_of(-model().target_logprobs(row, model().project(features, row))[0].mean())
+    return gradients_of(-subject.target_logprobs(row)[0].mean(), subject)
