@@ -40,7 +40,8 @@ class FeatureStore:
         """Mel windows of a cut.
 
         Raises:
-            UserError: the cut is longer than `max_seconds` and may not be shortened, or cannot be read.
+            UserError: the cut is longer than `max_seconds` and may not be shortened, too short for one embedding, or
+                cannot be read.
         """
         cut = self._within_limit(cut)
         if self.folder is None:
@@ -74,9 +75,12 @@ class FeatureStore:
         return cut.truncate(duration=self.max_seconds, preserve_id=True)
 
     def _compute(self, cut: Cut) -> AudioWindows:
-        frontend = self.frontend
-        blocks = waveform_blocks(cut, frontend.sampling_rate, frontend.window_samples)
-        return frontend.windows_of(blocks, max(1, len(self.mel_lengths(cut))))
+        frontend, num_windows = self.frontend, len(self.mel_lengths(cut))
+        if not num_windows:
+            raise UserError(
+                f"cut {cut.id}: expected enough audio for one embedding, got {cut.duration:g} s: remove the cut"
+            )
+        return frontend.windows_of(waveform_blocks(cut, frontend.sampling_rate, frontend.window_samples), num_windows)
 
 
 def _settings_hash(frontend: AudioFrontend) -> str:

@@ -143,6 +143,19 @@ def test_another_sampling_rate_and_too_little_audio_are_refused() -> None:
     assert extractor(sound(1.0)[:400], 16_000)["attention_mask"].sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("samples", "got"),
+    [
+        (np.zeros((2, 800), np.float32), r"float32 \(2, 800\)"),
+        (np.zeros((800, 2), np.float32), r"float32 \(800, 2\)"),
+        (np.zeros(800, np.int16), r"int16 \(800,\)"),
+    ],
+)
+def test_several_channels_and_integers_are_refused(samples: np.ndarray, got: str) -> None:
+    with pytest.raises(UserError, match=rf"one channel of floats \(S,\), got {got}: mix the channels"):
+        MatpacFeatureExtractor()(samples, 16_000)
+
+
 def test_a_checkpoint_of_something_else_is_refused_by_its_names() -> None:
     zeros = torch.zeros(1)
     assert renamed({"head.weight": zeros, "log_mel.MelSpectrogram.mel_scale.fb": zeros}) == {}

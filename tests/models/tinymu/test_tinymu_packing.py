@@ -74,6 +74,13 @@ def test_a_song_too_large_for_a_row_is_named_before_training_begins(corpus: Path
         data.train_dataloader()
 
 
+def test_a_song_too_short_to_be_heard_is_named(tmp_path: Path) -> None:
+    data = data_module(write_corpus(tmp_path, train=1, held_out=0, seconds=0.024))
+    data.setup("fit")
+    with pytest.raises(UserError, match="cut train-0: expected enough audio for one embedding, got 0.024 s: remove"):
+        next(iter(data.train_dataloader()))
+
+
 def test_packing_by_cost_is_refused_where_the_cost_is_not_known(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="whose cost is known, got 'llama': give data.max_duration"):

@@ -60,11 +60,18 @@ class MatpacFeatureExtractor(SequenceFeatureExtractor):
             `input_features` (W, M, F) float32, and `attention_mask` (W, F) bool, true for frames that are heard.
 
         Raises:
-            UserError: another sampling rate, or less audio than one frame.
+            UserError: another sampling rate, several channels, samples that are no floats, or less audio than one
+                frame.
         """
+        samples = torch.as_tensor(waveform)
         if sampling_rate != self.sampling_rate:
             raise UserError(f"MATPAC++ hears {self.sampling_rate} Hz, got {sampling_rate} Hz: resample the audio")
-        features = log_mel(torch.as_tensor(waveform), self.feature_size, self.sampling_rate)
+        if samples.ndim != 1 or not samples.is_floating_point():
+            raise UserError(
+                f"MATPAC++ hears one channel of floats (S,), got {str(samples.dtype).removeprefix('torch.')} "
+                f"{tuple(samples.shape)}: mix the channels, and scale integers to between -1 and 1"
+            )
+        features = log_mel(samples, self.feature_size, self.sampling_rate)
         num_frames = features.shape[1]
         num_windows = -(-num_frames // self.window_frames)
         padded = torch.nn.functional.pad(features, (0, num_windows * self.window_frames - num_frames))
