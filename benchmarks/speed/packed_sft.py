@@ -7,7 +7,7 @@ logits of labelled tokens only. HF Trainer draws batches at random, or groups th
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from benchmarks.speed.gradients import collected_gradients, gradients_of, requir
 from benchmarks.speed.plain import transformers_attention
 from benchmarks.speed.subject import MEL_FRAMES, WORD, model, song
 from music_flamingo.batch import AudioWindows, PackedBatch, RowBuilder
+from music_flamingo.models.audio_encoder import audio_token_lengths
 
 NUM_SAMPLES = 8
 CAPTION, SHORT = 150, 8
@@ -68,6 +69,7 @@ def _sample(rng: random.Random, answer: int) -> Sample:
     windows = song(whole + bool(rest))
     if rest:
         windows.lengths[-1] = rest
+        windows = replace(windows, tokens=audio_token_lengths(windows.lengths))
     placeholders = int(windows.tokens.sum())
     prompt = torch.tensor([WORD, *[model().audio_token_id] * placeholders, WORD])
     return Sample(
