@@ -24,10 +24,15 @@ class ConversationFormat:
     """Token ids of songs, questions and answers.
 
     Args:
-        processor: of the model that will read them.
+        processor: of the model that will read them. One whose tokens cannot be packed says why in `why_not_packed`.
+
+    Raises:
+        UserError: the processor's tokens cannot be packed.
     """
 
     def __init__(self, processor: Any) -> None:
+        if reason := getattr(processor, "why_not_packed", None):
+            raise UserError(reason)
         self.processor: Any = processor
         self.tokenizer: Any = processor.tokenizer
         self.end_of_turn: int = self.tokenizer.eos_token_id

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import AutoModelForMultimodalLM
+from transformers import AutoModelForMultimodalLM, BatchFeature, PreTrainedTokenizerFast
 
 from music_flamingo.errors import UserError
 from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.matpac.model import fixed_positions
 from music_flamingo.models.tinymu import TinyMUConfig, TinyMUForConditionalGeneration
+from music_flamingo.models.tinymu.processor import TinyMUProcessor
 from music_flamingo.models.tinymu.published import renamed
 from tests.golden import golden, sound, weight
 from tests.models.matpac.test_matpac import published_shapes
@@ -86,26 +88,45 @@ def heard(model: TinyMUForConditionalGeneration) -> dict[float, Tensor]:
         return found
 
 
-def sequence(example: int, padded_to: int | None) -> tuple[Tensor, Tensor, int]:
-    """(L,) tokens, (L,) what is attended to, and where the target begins; the prompt padded behind."""
+def sequence(example: int) -> tuple[Tensor, int]:
+    """(L,) tokens without padding, and where the target begins."""
     prompt, target = (torch.from_numpy(GOLDEN[f"ex{example}_{part}_ids"]) for part in ("prompt", "target"))
     num_audio = int(GOLDEN[f"ex{example}_layout_audio_sep_prompt_padend_target_end"][1])
-    padding = torch.full((max(0, (padded_to or 0) - len(prompt)),), BANG)
-    tokens = [torch.full((num_audio,), AUDIO), torch.tensor([SEPARATOR]), prompt, padding, target]
-    mask = torch.cat([torch.full((len(part),), int(part is not padding)) for part in tokens])
-    return torch.cat(tokens), mask, len(mask) - len(target)
+    ids = torch.cat([torch.full((num_audio,), AUDIO), torch.tensor([SEPARATOR]), prompt, target])
+    return ids, len(ids) - len(target)
 
 
 @torch.no_grad()
-def target_logits(
-    model: TinyMUForConditionalGeneration, heard: Tensor, example: int, padded_to: int | None
-) -> tuple[Tensor, Tensor]:
+def target_logits(model: TinyMUForConditionalGeneration, heard: Tensor, example: int) -> tuple[Tensor, Tensor]:
     """(T, V) logits of the target's tokens, and those tokens."""
-    ids, mask, start = sequence(example, padded_to)
+    ids, start = sequence(example)
     embeddings = model.get_input_embeddings()(ids)
     embeddings[ids == AUDIO] = heard
-    logits = model(inputs_embeds=embeddings[None], attention_mask=mask[None]).logits[0]
+    logits = model(inputs_embeds=embeddings[None]).logits[0]
     return logits[start - 1 : -1], ids[start:]
+
+
+@pytest.fixture(scope="module")
+def released() -> TinyMUProcessor:
+    """In the released layout, with words `w5` for the tokens of which examples are given by number."""
+    words = {"<|endoftext|>": END, "!": BANG, "<audio>": AUDIO}
+    words |= {f"w{number}": number for number in set(range(512)) - set(words.values())}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "additional_special_tokens": ["<audio>"]}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    return TinyMUProcessor(MatpacFeatureExtractor(), fast, audio_token="<audio>", layout="released")
+
+
+def words(example: int, part: str) -> str:
+    """Prompt or target of an example; of the target, without its end."""
+    ids = GOLDEN[f"ex{example}_{part}_ids"].tolist()
+    return " ".join("!" if number == BANG else f"w{number}" for number in ids[: -1 if part == "target" else None])
+
+
+def asked(processor: TinyMUProcessor, example: int, **settings: object) -> BatchFeature:
+    text = f"<audio> {words(example, 'prompt')}"
+    return processor(text=[text], audio=[sound(SECONDS[example])], sampling_rate=16_000, **settings)
 
 
 @pytest.mark.parametrize("seconds", sorted(set(SECONDS)))
@@ -128,32 +149,96 @@ def test_embeddings_of_the_published_width_are_the_published_ones(model: TinyMUF
 
 
 @pytest.mark.parametrize("example", range(3))
-@pytest.mark.parametrize(("layout", "padded_to"), [("compact", None), ("public", 129)])
-def test_logits_and_losses_are_the_published_ones(
-    model: TinyMUForConditionalGeneration, heard: dict[float, Tensor], example: int, layout: str, padded_to: int | None
+def test_logits_and_losses_without_padding_are_the_published_ones(
+    model: TinyMUForConditionalGeneration, heard: dict[float, Tensor], example: int
 ) -> None:
-    logits, target = target_logits(model, heard[SECONDS[example]], example, padded_to)
-    np.testing.assert_allclose(logits, GOLDEN[f"ex{example}_logits_{layout}_target_rows"], rtol=0, atol=1e-5)
+    logits, target = target_logits(model, heard[SECONDS[example]], example)
+    np.testing.assert_allclose(logits, GOLDEN[f"ex{example}_logits_compact_target_rows"], rtol=0, atol=1e-5)
     losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-    said = {True: "compact__bang", False: "pad_in_middle__bang"}[layout == "compact"]
-    assert float(losses.mean()) == pytest.approx(float(GOLDEN[f"ex{example}_loss_{said}_kept"]), abs=1e-5)
-    masked = "loss_public" if layout == "public" else "loss_compact__bang_masked"
-    assert float(losses[target != BANG].mean()) == pytest.approx(float(GOLDEN[f"ex{example}_{masked}"]), abs=1e-5)
+    kept, masked = (float(GOLDEN[f"ex{example}_loss_compact__bang_{what}"]) for what in ("kept", "masked"))
+    assert float(losses.mean()) == pytest.approx(kept, abs=1e-5)
+    assert float(losses[target != BANG].mean()) == pytest.approx(masked, abs=1e-5)
+
+
+@pytest.mark.parametrize("example", range(3))
+def test_the_released_layout_is_the_published_one(
+    model: TinyMUForConditionalGeneration, released: TinyMUProcessor, example: int
+) -> None:
+    inputs = asked(released, example, answers=[words(example, "target")], output_labels=True)
+    _, separator, prompt, padding, start, end, total = GOLDEN[
+        f"ex{example}_layout_audio_sep_prompt_padend_target_end"
+    ].tolist()
+    target = torch.from_numpy(GOLDEN[f"ex{example}_target_ids"])
+    ids, mask, labels = (inputs[name][0] for name in ("input_ids", "attention_mask", "labels"))
+    assert ids[:separator].eq(AUDIO).all()
+    assert (ids[separator], len(ids)) == (SEPARATOR, total)
+    assert torch.equal(ids[prompt:padding], torch.from_numpy(GOLDEN[f"ex{example}_prompt_ids"]))
+    assert torch.equal(ids[start:end], target)
+    assert ids[padding:start].eq(BANG).all()
+    assert ids[end:].eq(BANG).all()
+    assert mask.tolist() == [1] * padding + [0] * (start - padding) + [1] * (end - start) + [0] * (total - end)
+    assert torch.equal(labels[start:end], target.where(target != BANG, -100))
+    assert labels[:start].eq(-100).all()
+    assert labels[end:].eq(-100).all()
+    with torch.no_grad():
+        output = model(**inputs)
+    expected = GOLDEN[f"ex{example}_logits_public_target_rows"]
+    np.testing.assert_allclose(output.logits[0, start - 1 : end - 1], expected, rtol=0, atol=1e-5)
+    assert float(output.loss) == pytest.approx(float(GOLDEN[f"ex{example}_loss_public"]), abs=1e-5)
+    losses = torch.nn.functional.cross_entropy(output.logits[0, start - 1 : end - 1], target)
+    assert float(losses) == pytest.approx(float(GOLDEN[f"ex{example}_loss_pad_in_middle__bang_kept"]), abs=1e-5)
+
+
+def test_a_released_batch_has_the_published_loss(
+    model: TinyMUForConditionalGeneration, released: TinyMUProcessor
+) -> None:
+    sounds = [sound(10.0), np.pad(sound(3.7), (0, 160_000 - 59_200))]
+    texts, answers = zip(*((f"<audio> {words(n, 'prompt')}", words(n, "target")) for n in range(2)), strict=True)
+    inputs = released(list(texts), sounds, True, list(answers), sampling_rate=16_000)
+    assert list(inputs["input_ids"].shape) == GOLDEN["batch2_seq_len"].tolist()
+    assert inputs["labels"].ne(-100).sum(1).tolist() == GOLDEN["batch2_label_count"].tolist()
+    with torch.no_grad():
+        assert float(model(**inputs).loss) == pytest.approx(float(GOLDEN["batch2_loss_public"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("examples", [[0], [1], [0, 1]])
+def test_generating_in_the_released_layout_goes_through_the_published_logits(
+    model: TinyMUForConditionalGeneration, released: TinyMUProcessor, examples: list[int]
+) -> None:
+    targets = [GOLDEN[f"ex{example}_target_ids"].tolist() for example in examples]
+    inputs = released(
+        [f"<audio> {words(example, 'prompt')}" for example in examples],
+        [sound(SECONDS[example]) for example in examples],
+        sampling_rate=16_000,
+    )
+    start, steps = inputs["input_ids"].shape[1], min(map(len, targets))
+    generated = model.generate(
+        **inputs,
+        prefix_allowed_tokens_fn=lambda row, ids: [targets[row][len(ids) - start]],
+        max_new_tokens=steps,
+        do_sample=False,
+        pad_token_id=BANG,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    for row, example in enumerate(examples):
+        logits = torch.stack([step[row] for step in generated.logits])
+        expected = GOLDEN[f"ex{example}_logits_public_target_rows"][:steps]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
 
 
 def test_audio_takes_the_places_of_its_tokens(
     model: TinyMUForConditionalGeneration, heard: dict[float, Tensor]
 ) -> None:
     windows = MatpacFeatureExtractor()(sound(3.7), 16_000)
-    ids, mask, start = sequence(1, None)
+    ids, start = sequence(1)
     with torch.no_grad():
         logits = model(
             input_ids=ids[None],
-            attention_mask=mask[None],
             input_features=windows["input_features"],
             input_features_mask=windows["attention_mask"],
         ).logits[0]
-    expected, _ = target_logits(model, heard[3.7], 1, None)
+    expected, _ = target_logits(model, heard[3.7], 1)
     torch.testing.assert_close(logits[start - 1 : -1], expected)
 
 
