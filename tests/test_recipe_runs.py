@@ -19,6 +19,7 @@ STAGES = [
     ["3_warmup.yaml", "control.yaml"],
     ["3_warmup.yaml", "clean.yaml"],
     ["2_sft.yaml", "../overrides/own_songs.yaml"],
+    ["2_sft.yaml", "../overrides/lora.yaml"],
 ]
 
 

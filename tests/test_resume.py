@@ -62,8 +62,18 @@ def killed_after(step: int, whole: Path, stage: Path) -> None:
             path.unlink()
 
 
+LORA = (
+    "{class_path: music_flamingo.models.LoRA, init_args: {rank: 2, alpha: 4, target_modules: [_proj$], dropout: 0.3}}"
+)
+
+
 @pytest.mark.parametrize(
-    ("recipe", "settings"), [("2_sft.yaml", {}), ("4_grpo.yaml", {"model.sampling.max_new_tokens": 12})]
+    ("recipe", "settings"),
+    [
+        ("2_sft.yaml", {}),
+        ("2_sft.yaml", {"model.model.lora": LORA}),
+        ("4_grpo.yaml", {"model.sampling.max_new_tokens": 12}),
+    ],
 )
 def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(
     recipe: str, settings: dict[str, object], tmp_path: Path

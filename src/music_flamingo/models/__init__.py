@@ -3,6 +3,7 @@
 from music_flamingo.models.audio_flamingo_2.rows import AudioFlamingo2
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
+from music_flamingo.models.lora import LoRA
 from music_flamingo.models.music_flamingo import MusicFlamingo
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE, FrameRoPE, NoTimeEmbedding
@@ -14,6 +15,7 @@ __all__ = [
     "EncoderCache",
     "ExactRoTE",
     "FrameRoPE",
+    "LoRA",
     "MusicFlamingo",
     "MusicLanguageModel",
     "NoTimeEmbedding",

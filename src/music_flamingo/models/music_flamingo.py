@@ -17,6 +17,7 @@ from music_flamingo.batch import AudioWindows
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.audio_encoder import encode_windows
 from music_flamingo.models.encoder_cache import EncoderCache
+from music_flamingo.models.lora import LoRA
 from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.time_embedding import TimeEmbedding, record_time_embedding, recorded_time_embedding
@@ -34,6 +35,7 @@ class MusicFlamingo(MusicLanguageModel):
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
         attention: over packed rows; None takes the fastest on the device.
+        lora: adapters that train in place of the language model; None trains the language model itself.
 
     Raises:
         UserError: `pretrained` is not a directory holding a Music Flamingo.
@@ -46,10 +48,11 @@ class MusicFlamingo(MusicLanguageModel):
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
         attention: PrefixAttention | None = None,
+        lora: LoRA | None = None,
     ) -> None:
         require_model_directory(Path(pretrained))
         network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
-        super().__init__(network, recompute_above, attention)
+        super().__init__(network, recompute_above, attention, lora)
         self.encoder_cache = encoder_cache
         self.time_embedding = time_embedding or recorded_time_embedding(network.config)
         record_time_embedding(self.time_embedding, network.config)

@@ -22,6 +22,7 @@ from music_flamingo.kernels.linear_cross_entropy import token_logprobs
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
 from music_flamingo.models.heard_audio import HeardAudio, HeardRow
 from music_flamingo.models.last_layer import read_selected_rows
+from music_flamingo.models.lora import LoRA
 from music_flamingo.models.position_limit import require_positions
 from music_flamingo.models.recompute import recompute_feed_forward
 from music_flamingo.step_parts import part
@@ -35,6 +36,7 @@ class MusicLanguageModel(nn.Module, ABC):
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
         attention: over packed rows; None takes the fastest on the device.
+        lora: adapters that train in place of the language model; None trains the language model itself.
 
     Attributes:
         windows_encoded: audio windows encoded, or read from the cache, so far.
@@ -42,7 +44,11 @@ class MusicLanguageModel(nn.Module, ABC):
     """
 
     def __init__(
-        self, network: PreTrainedModel, recompute_above: int | None = None, attention: PrefixAttention | None = None
+        self,
+        network: PreTrainedModel,
+        recompute_above: int | None = None,
+        attention: PrefixAttention | None = None,
+        lora: LoRA | None = None,
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -51,6 +57,9 @@ class MusicLanguageModel(nn.Module, ABC):
         self._selects_rows = read_selected_rows(self.network.model.language_model)
         if recompute_above is not None:
             recompute_feed_forward(self.network.model.language_model, recompute_above)
+        if lora is not None:
+            lora.adapt(self.network.model.language_model)
+            self.network.lm_head.requires_grad_(False)
         self.windows_encoded = 0
         self.windows_with_gradient = 0
 

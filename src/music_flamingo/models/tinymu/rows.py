@@ -8,6 +8,7 @@ from torch import Tensor
 from music_flamingo.batch import AudioWindows
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.encoder_cache import EncoderCache
+from music_flamingo.models.lora import LoRA
 from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.tinymu.model import TinyMUForConditionalGeneration, encode_windows
@@ -23,6 +24,7 @@ class TinyMU(MusicLanguageModel):
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass; None never does.
         attention: over packed rows; None takes the fastest on the device.
+        lora: adapters that train in place of the language model; None trains the language model itself.
 
     Raises:
         UserError: `pretrained` is not a directory holding a model with its processor.
@@ -34,10 +36,11 @@ class TinyMU(MusicLanguageModel):
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
         attention: PrefixAttention | None = None,
+        lora: LoRA | None = None,
     ) -> None:
         require_model_directory(Path(pretrained))
         network = TinyMUForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
-        super().__init__(network, recompute_above, attention)
+        super().__init__(network, recompute_above, attention, lora)
         self.encoder_cache = encoder_cache
 
     def audio_features(self, windows: AudioWindows) -> Tensor:
