@@ -3,9 +3,10 @@
     python benchmarks/songbook_line.py --seeds 0 1 2          about 18 minutes a seed on two cores
     python benchmarks/songbook_line.py --seeds 0 1 2 --jobs 3          side by side, one thread each
     python benchmarks/songbook_line.py --model tinymu --seeds 0 1 2          seven minutes a seed on one core
+    python benchmarks/songbook_line.py --model audio_flamingo_2 --seeds 0 1 2
 
 Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
-benchmarks/results/<date>-songbook.json (-songbook-tinymu.json), a list of claims with the value of each seed, and the
+benchmarks/results/<date>-songbook.json (-songbook-tinymu.json, ...), a list of claims with the value of each seed, and the
 same as Markdown.
 """
 
@@ -54,12 +55,16 @@ class Line:
         stages: recipes of each, laid over one another.
         claims: about the last one.
         result: name of the table.
+        corpus: options of `music-flamingo songbook`.
+        whole: a stage that is tested a second time, hearing up to five minutes.
     """
 
     preset: str
     stages: Mapping[str, Sequence[str]]
     claims: Sequence[tuple[str, str, float]]
     result: str
+    corpus: Sequence[str] = ()
+    whole: str | None = None
 
 
 LINES = {
@@ -84,6 +89,19 @@ LINES = {
         },
         CLAIMS[:4],
         "songbook-tinymu",
+    ),
+    "audio_flamingo_2": Line(
+        "audio-flamingo-2-tiny",
+        {
+            "0_tagging": ["songbook/1_tagging", "audio_flamingo_2/songbook_0_tagging"],
+            "1_alignment": ["audio_flamingo_2/1_alignment", "audio_flamingo_2/songbook_1_alignment"],
+            "2_sft": ["audio_flamingo_2/2_sft", "audio_flamingo_2/songbook_2_sft"],
+            "3_long": ["audio_flamingo_2/3_long", "audio_flamingo_2/songbook_3_long"],
+        },
+        CLAIMS[:4],
+        "songbook-audio-flamingo-2",
+        ["--clips", "2400", "--full-pieces", "320", "--full-seconds", "[60,200]"],
+        whole="2_sft",
     ),
 }
 
