@@ -6,8 +6,8 @@
     python benchmarks/songbook_line.py --model audio_flamingo_2 --seeds 0 1 2
 
 Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
-benchmarks/results/<date>-songbook.json (-songbook-tinymu.json, ...), a list of claims with the value of each seed, and the
-same as Markdown.
+benchmarks/results/<date>-songbook.json (-songbook-tinymu.json, ...), a list of claims with the value of each seed, and
+the same as Markdown.
 """
 
 import argparse

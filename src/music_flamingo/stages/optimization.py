@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from lightning import Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -36,7 +36,8 @@ class CosineSchedule(Schedule):
         self.warmup_ratio = warmup_ratio
 
     def rates(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        return get_cosine_schedule_with_warmup(optimizer, round(self.warmup_ratio * total_steps), total_steps)
+        warmup = round(self.warmup_ratio * total_steps)
+        return cast(LRScheduler, get_cosine_schedule_with_warmup(optimizer, warmup, total_steps))
 
 
 class ConstantSchedule(Schedule):
@@ -50,7 +51,7 @@ class ConstantSchedule(Schedule):
         self.warmup_steps = warmup_steps
 
     def rates(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        return get_constant_schedule_with_warmup(optimizer, self.warmup_steps)
+        return cast(LRScheduler, get_constant_schedule_with_warmup(optimizer, self.warmup_steps))
 
 
 def configured_optimizer(
