@@ -25,6 +25,7 @@ from music_flamingo.models import MusicFlamingo
 from music_flamingo.models.audio_frontend import WhisperFrontend
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.presets import build_config, build_network, build_processor
+from music_flamingo.new_model import BUILDERS
 
 QUESTIONS = ("Which instrument enters first?", "Are there drums?", "What is the tempo?")
 ANSWERS = ("the flute", "yes", "fast tempo")
@@ -42,6 +43,20 @@ def model_directory() -> Path:
     network = build_network(build_config("tiny", processor))
     network.save_pretrained(directory)
     processor.save_pretrained(directory)
+    return directory
+
+
+@lru_cache
+def preset_directory(preset: str) -> Path:
+    """An untrained model of a preset with its processor, whose cross-attention, if any, is open."""
+    directory = Path(_folder.name) / preset
+    torch.manual_seed(0)
+    network, preset_processor = BUILDERS[preset](preset, TEXTS)
+    for name, parameter in network.named_parameters():
+        if name.endswith("_gate"):
+            parameter.data.fill_(0.7)  # untrained it lets nothing through
+    network.save_pretrained(directory)
+    preset_processor.save_pretrained(directory)
     return directory
 
 

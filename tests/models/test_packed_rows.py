@@ -1,8 +1,6 @@
 """The relatives on packed rows against transformers' forward on one question at a time."""
 
-from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,33 +13,16 @@ from music_flamingo.callbacks.hf_export import export
 from music_flamingo.models import EncoderCache, MusicLanguageModel
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.model_kinds import frontend_of, load_model
-from music_flamingo.new_model import BUILDERS
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import with_completions
-from tests.builders import ANSWERS, QUESTIONS, TEXTS, song
+from tests.builders import ANSWERS, QUESTIONS, preset_directory, song
 
 SONGS = [song(1.3, 0), song(11.0, 1), song(9.93, 2), song(12.0, 3)]
 PRESETS = ("tinymu-tiny", "audio-flamingo-2-tiny")
-_folder = TemporaryDirectory(prefix="music-flamingo-tests-")
 
 
-@lru_cache
 def directory(preset: str) -> str:
-    torch.manual_seed(0)
-    network, processor = BUILDERS[preset](preset, TEXTS)
-    open_gates(network)
-    folder = Path(_folder.name) / preset
-    network.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)
-
-
-@torch.no_grad()
-def open_gates(network: Any) -> None:
-    """An untrained cross-attention lets nothing through."""
-    for name, parameter in network.named_parameters():
-        if name.endswith("_gate"):
-            parameter.fill_(0.7)
+    return str(preset_directory(preset))
 
 
 def chat(preset: str) -> ConversationFormat:
