@@ -13,9 +13,11 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
-from music_flamingo.losses import compositional_contrastive_loss, gathered_captions
+from music_flamingo.losses import GatheredCaptions, compositional_contrastive_loss, gathered_captions
 
 CLIPS, WIDTH = 6, 5
+SHARES = (3, 5, 6)
+"""Clips of the first of two processes; the second has the others, which may be none."""
 
 
 class Towers(nn.Module):
@@ -41,12 +43,12 @@ def joined_batch() -> tuple[Tensor, ...]:
 
 
 def gradients(
-    towers: nn.Module, batch: tuple[Tensor, ...], gather: Callable[[Tensor], tuple[Tensor, int]]
+    towers: nn.Module, batch: tuple[Tensor, ...], gather: Callable[[Tensor], GatheredCaptions]
 ) -> dict[str, Tensor]:
     """Gradient of every parameter."""
     audio, positives, negatives, temperature = towers(*batch)
-    everyone, offset = gather(positives)
-    compositional_contrastive_loss(audio, everyone, negatives, temperature, offset).backward()
+    everyone, offset, num_clips = gather(positives)
+    compositional_contrastive_loss(audio, everyone, negatives, temperature, offset, num_clips).backward()
     return {
         name.removeprefix("module."): each.grad for name, each in towers.named_parameters() if each.grad is not None
     }
@@ -58,20 +60,21 @@ def stacked(tensor: Tensor) -> Tensor:
 
 
 def main(folder: Path, rank: int) -> None:
-    """Write the gradient that this process sees on its half of the batch, for each way to gather."""
+    """Write the gradient that this process sees on its part of the batch, for each way to gather and share."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     for name, gather in (("torch", all_gather), ("lightning", stacked)):
-        found = gradients_of_half(rank, gather)
-        save_file(found, folder / f"{name}{rank}.safetensors")
+        for share in SHARES:
+            found = gradients_of_part(rank, share, gather)
+            save_file(found, folder / f"{name}{share}{rank}.safetensors")
     # The models are gone by now: one that outlives its process group waits for ever when it is freed.
     torch.distributed.destroy_process_group()
 
 
-def gradients_of_half(rank: int, gather: Callable[[Tensor], Any]) -> dict[str, Tensor]:
+def gradients_of_part(rank: int, share: int, gather: Callable[[Tensor], Any]) -> dict[str, Tensor]:
     """Gradient of every parameter, averaged over the processes."""
-    half = tuple(each.chunk(2)[rank] for each in joined_batch())
+    part = tuple(each.split([share, CLIPS - share])[rank] for each in joined_batch())
     towers = DistributedDataParallel(Towers())
-    return gradients(towers, half, partial(gathered_captions, all_gather=gather, rank=rank))
+    return gradients(towers, part, partial(gathered_captions, all_gather=gather, rank=rank))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from music_flamingo.losses import audio_text_contrastive_loss, compositional_contrastive_loss, gathered_captions
+from music_flamingo.losses import (
+    GatheredCaptions,
+    audio_text_contrastive_loss,
+    compositional_contrastive_loss,
+    gathered_captions,
+)
 
-from .contrastive_ranks import Towers, gradients, joined_batch
+from .contrastive_ranks import CLIPS, SHARES, Towers, gradients, joined_batch
 
 
 def test_equal_embeddings_cost_the_logarithm_of_the_batch() -> None:
@@ -167,12 +172,40 @@ def test_captions_are_gathered_in_the_order_of_ranks(num_ranks: int | None) -> N
 
     def all_gather(tensor: Tensor) -> Tensor:
         """As Lightning's: without an axis for ranks where there is one process."""
-        return tensor if num_ranks is None else torch.stack([tensor + 100 * rank for rank in range(num_ranks)])
+        shift = 100 * tensor.is_floating_point()  # every rank counts alike
+        return tensor if num_ranks is None else torch.stack([tensor + shift * rank for rank in range(num_ranks)])
 
     rank = (num_ranks or 1) - 1
-    everyone, offset = gathered_captions(captions, all_gather, rank)
+    everyone, offset, num_clips = gathered_captions(captions, all_gather, rank)
     assert everyone.shape == (2 * (num_ranks or 1), 3, 2)
     assert torch.equal(everyone[offset : offset + 2], captions + 100 * rank)
+    assert num_clips == 2
+
+
+def test_what_a_rank_with_fewer_clips_is_padded_with_is_no_caption() -> None:
+    everyones = [unit(2, 3, 4), unit(0, 3, 4), unit(3, 3, 4, seed=1)]
+    counts = torch.tensor([[len(each)] for each in everyones])
+
+    def all_gather(tensor: Tensor) -> list[Tensor]:
+        if not tensor.is_floating_point():
+            return list(counts)
+        padding = torch.full((3, 3, 4), torch.nan, dtype=tensor.dtype)
+        return [torch.cat([each, padding])[: len(tensor)] for each in everyones]
+
+    for rank, offset in enumerate((0, 2, 2)):
+        gathered = gathered_captions(everyones[rank], all_gather, rank)
+        assert torch.equal(gathered.positives, torch.cat(everyones))
+        assert gathered.offset == offset
+        assert gathered.num_clips == pytest.approx(5 / 3)
+
+
+def test_a_rank_without_clips_costs_nothing_and_has_a_gradient_of_zeros() -> None:
+    audio, everyone = unit(0, 4).requires_grad_(), unit(5, 2, 4).requires_grad_()
+    loss = compositional_contrastive_loss(audio, everyone, unit(0, 2, 3, 4), 0.1, offset=5, num_clips=2.5)
+    loss.backward()
+    assert loss == 0
+    assert everyone.grad is not None
+    assert not everyone.grad.any()
 
 
 def test_two_processes_have_the_gradient_of_one_on_the_joined_batch(tmp_path: Path) -> None:
@@ -186,9 +219,10 @@ def test_two_processes_have_the_gradient_of_one_on_the_joined_batch(tmp_path: Pa
     finally:
         for process in ranks:
             process.kill()
-    expected = gradients(Towers(), joined_batch(), lambda captions: (captions, 0))
+    expected = gradients(Towers(), joined_batch(), lambda captions: GatheredCaptions(captions, 0, CLIPS))
     assert len(expected) == 5
-    for written in ("torch0", "torch1", "lightning0", "lightning1"):
+    ways = [f"{gather}{share}{rank}" for gather in ("torch", "lightning") for share in SHARES for rank in range(2)]
+    for written in ways:
         found = load_file(tmp_path / f"{written}.safetensors")
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():

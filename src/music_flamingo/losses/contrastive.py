@@ -1,10 +1,11 @@
 """Contrastive losses between audio clips and their captions."""
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, pad
 
 
 def audio_text_contrastive_loss(audio: Tensor, text: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
@@ -39,6 +40,7 @@ def compositional_contrastive_loss(
     negatives: Tensor | None = None,
     temperature: float | Tensor = 0.07,
     offset: int = 0,
+    num_clips: float | None = None,
 ) -> Tensor:
     """AF-CLAP's loss: a clip should be closer to its own P captions than to all others and to its own negatives.
 
@@ -57,6 +59,7 @@ def compositional_contrastive_loss(
         negatives: (B, P, N, D) unit vectors, N for each caption of this rank's clips; None for none.
         temperature: above 0, a tensor where it is learnt.
         offset: the captions of this rank's first clip are `positives[offset]`.
+        num_clips: divides the sum over clips, so that B may be 0; None for B.
 
     Returns:
         a scalar, nats; log(C (1 + N)) when the embeddings say nothing and N negatives are given.
@@ -78,33 +81,49 @@ def compositional_contrastive_loss(
         if negatives is not None:
             to_negatives = torch.einsum("bd,bpnd->bpn", audio, _precise(negatives)) / temperature
             every = torch.cat([every, to_negatives.flatten(1)], dim=1)
-        return (every.logsumexp(1) - own.logsumexp(1)).mean()
+        return (every.logsumexp(1) - own.logsumexp(1)).sum() / (len(audio) if num_clips is None else num_clips)
+
+
+class GatheredCaptions(NamedTuple):
+    """The captions of all ranks, as `compositional_contrastive_loss` takes them.
+
+    Attributes:
+        positives: (C, P, D), one rank behind the other.
+        offset: where this rank's begin.
+        num_clips: of a rank, in the mean over ranks.
+    """
+
+    positives: Tensor
+    offset: int
+    num_clips: float
 
 
 def gathered_captions(
     positives: Tensor, all_gather: Callable[[Tensor], Iterable[Tensor]], rank: int
-) -> tuple[Tensor, int]:
-    """The captions of all ranks, and where this rank's begin: `positives` and `offset` of the loss.
+) -> GatheredCaptions:
+    """The captions of all ranks, which may have unequally many.
 
-    Where each rank averages over its own clips and gradients are averaged over ranks, as DDP does, the result is the
-    gradient of one process on the joined batch.
+    Where gradients are averaged over ranks, as DDP does, the loss of what is returned has the gradient of one process
+    on the joined batch. A rank without clips has to take part all the same, with a loss of 0 and its backward pass.
 
     Args:
-        positives: (B, P, D) of this rank; every rank has as many.
+        positives: (B, P, D) of this rank; B may be 0.
         all_gather: collects a tensor from all ranks and carries gradients back to them: Lightning's
             `partial(module.all_gather, sync_grads=True)`, or torch's `torch.distributed.nn.functional.all_gather`.
         rank: of this process.
-
-    Returns:
-        (ranks * B, P, D), and rank * B.
     """
+    count = torch.tensor([[len(positives)]], device=positives.device)
+    counts: list[int] = torch.cat(tuple(all_gather(count))).flatten().tolist()
+    most = max(counts)
+    padded = pad(positives, (0, 0, 0, 0, 0, most - len(positives)))
     # One process' Lightning returns the tensor itself, without an axis for ranks.
-    everyone = torch.cat(tuple(all_gather(positives))).reshape(-1, *positives.shape[1:])
+    everyone = torch.cat(tuple(all_gather(padded))).reshape(-1, *positives.shape[1:])
     if everyone.requires_grad:
         # torch receives the other ranks' gradients into memory strided as its own: where that is not contiguous, and
         # behind an einsum it is not, gloo puts the numbers in wrong places without an error.
         everyone.register_hook(torch.Tensor.contiguous)
-    return everyone, rank * len(positives)
+    places = [number * most + clip for number, count in enumerate(counts) for clip in range(count)]
+    return GatheredCaptions(everyone[places], sum(counts[:rank]), sum(counts) / len(counts))
 
 
 def _precise(embeddings: Tensor) -> Tensor:
