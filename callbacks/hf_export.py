@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
+from transformers import AutoProcessor
 
-from music_flamingo.models.conversation_format import ConversationFormat
+from music_flamingo.models import AFClap, MusicLanguageModel
 from music_flamingo.models.lora import merged_weights
-from music_flamingo.models.music_language_model import MusicLanguageModel
+from music_flamingo.models.model_directory import require_model_directory
 
 
 class HFExport(Callback):
@@ -27,12 +28,13 @@ class HFExport(Callback):
             export(pl_module.model, self.processor, Path(trainer.default_root_dir) / "export")  # type: ignore[arg-type]
 
 
-def export(model: MusicLanguageModel, processor: str, directory: Path) -> None:
+def export(model: MusicLanguageModel | AFClap, processor: str, directory: Path) -> None:
     """Write `model` and the processor of another directory as one Hugging Face directory, whole or not at all."""
+    require_model_directory(processor)
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.network.save_pretrained(partial, state_dict=merged_weights(model.network))
-    ConversationFormat.from_directory(processor).processor.save_pretrained(partial)
+    AutoProcessor.from_pretrained(processor, local_files_only=True).save_pretrained(partial)
     if directory.exists():
         shutil.rmtree(directory)
     partial.replace(directory)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from music_flamingo.corpora.conversations import iterate_texts
+from music_flamingo.corpora.conversations import iterate_captions, iterate_texts
 from music_flamingo.errors import UserError
 from music_flamingo.models import presets
+from music_flamingo.models.audio_flamingo_2 import af_clap_presets
 from music_flamingo.models.audio_flamingo_2 import presets as audio_flamingo_2_presets
 from music_flamingo.models.conversation_format import THINK_SUFFIX
 from music_flamingo.models.tinymu import presets as tinymu_presets
@@ -23,6 +24,7 @@ BUILDERS: dict[str, Callable[[str, Iterable[str]], tuple[Any, Any]]] = {
     **dict.fromkeys(presets.PRESETS, presets.build),
     **dict.fromkeys(tinymu_presets.PRESETS, tinymu_presets.build),
     **dict.fromkeys(audio_flamingo_2_presets.PRESETS, audio_flamingo_2_presets.build),
+    **dict.fromkeys(af_clap_presets.PRESETS, af_clap_presets.build),
 }
 """What builds a preset, by its name."""
 
@@ -38,7 +40,9 @@ def init_command(out: Path, corpus: Path, preset: str = "tiny", seed: int = 0) -
     """
     if preset not in BUILDERS:
         raise UserError(f"preset: expected one of {', '.join(BUILDERS)}, got {preset!r}")
-    texts = chain(iterate_texts(corpus), repeat(PROMPT_WORDS, PROMPT_REPETITIONS))
+    reads_captions = preset in af_clap_presets.PRESETS
+    further = iterate_captions(corpus) if reads_captions else repeat(PROMPT_WORDS, PROMPT_REPETITIONS)
+    texts = chain(iterate_texts(corpus), further)
     torch.manual_seed(seed)
     network, processor = BUILDERS[preset](preset, texts)
     network.save_pretrained(out)

@@ -8,6 +8,7 @@ from typing import Any
 from lhotse import CutSet
 
 from music_flamingo.corpora.places import file_sizes, read_bytes
+from music_flamingo.corpora.songbook.caption_variants import MAX_VARIANTS, caption_variants, facts_of
 from music_flamingo.corpora.songbook.traces import think_text
 from music_flamingo.corpora.songs import open_songs
 from music_flamingo.errors import UserError
@@ -30,6 +31,17 @@ def iterate_texts(corpus: str | Path, split: str = "train") -> Iterator[str]:
         yield think_text(cut.custom.get("observations", []))
         for conversation in cut.custom["conversations"]:
             yield f"{conversation['question']} {conversation['answer']}"
+
+
+def iterate_captions(corpus: str | Path, split: str = "train") -> Iterator[str]:
+    """What contrastive training reads: captions that the cuts of a split hold, and those of the Songbook's truths."""
+    for cut in open_songs(corpus, split):
+        for written in cut.custom.get("captions") or ():
+            yield from (written["text"], *written["negatives"])
+        truth = cut.custom.get("truth") or {}
+        if facts_of(truth):
+            variants = caption_variants(truth, cut.id, num_positives=MAX_VARIANTS, num_negatives=0)
+            yield from (variant.text for variant in variants)
 
 
 def read_vocabulary(corpus: str | Path) -> dict[str, Any] | None:

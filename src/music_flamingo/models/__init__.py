@@ -1,5 +1,6 @@
 """Music-language models that read packed rows."""
 
+from music_flamingo.models.audio_flamingo_2.af_clap_rows import AFClap
 from music_flamingo.models.audio_flamingo_2.rows import AudioFlamingo2
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.freezing import evaluate_frozen_modules, freeze_parameters
@@ -10,6 +11,7 @@ from music_flamingo.models.time_embedding import CheckpointRoTE, ExactRoTE, Fram
 from music_flamingo.models.tinymu.rows import TinyMU
 
 __all__ = [
+    "AFClap",
     "AudioFlamingo2",
     "CheckpointRoTE",
     "EncoderCache",

@@ -3,6 +3,7 @@
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForMultimodalLM, AutoProcessor
 
 from music_flamingo.models.audio_flamingo_2.af_clap import AFClapConfig, AFClapModel
+from music_flamingo.models.audio_flamingo_2.af_clap_processor import AFClapProcessor
 from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.features import AFClapFeatureExtractor
 from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration, AudioFlamingo2Model
@@ -12,6 +13,7 @@ __all__ = [
     "AFClapConfig",
     "AFClapFeatureExtractor",
     "AFClapModel",
+    "AFClapProcessor",
     "AudioFlamingo2Config",
     "AudioFlamingo2ForConditionalGeneration",
     "AudioFlamingo2Model",
@@ -25,3 +27,4 @@ AutoFeatureExtractor.register(AudioFlamingo2Config, AFClapFeatureExtractor)
 AutoConfig.register(AFClapConfig.model_type, AFClapConfig)
 AutoModel.register(AFClapConfig, AFClapModel)
 AutoFeatureExtractor.register(AFClapConfig, AFClapFeatureExtractor)
+AutoProcessor.register(AFClapConfig, AFClapProcessor)

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from music_flamingo.batch import AudioWindows, PackedBatch
+from music_flamingo.errors import UserError
 from music_flamingo.kernels import PrefixAttention
+from music_flamingo.models.audio_flamingo_2.af_clap_rows import load_af_clap
 from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration, heard_tokens
 from music_flamingo.models.audio_flamingo_2.row_audio import RowAudio
 from music_flamingo.models.encoder_cache import EncoderCache
@@ -21,24 +23,29 @@ class AudioFlamingo2(MusicLanguageModel):
 
     Args:
         pretrained: Hugging Face directory of the weights to start from.
+        clap: directory of an AF-CLAP, whose trained encoder takes the place of the one in `pretrained`.
         encoder_cache: keeps what the frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass; None never does.
         attention: over packed rows; None takes the fastest on the device.
 
     Raises:
-        UserError: `pretrained` is not a directory holding a model with its processor.
+        UserError: `pretrained` is not a directory holding a model with its processor, or `clap` none holding an
+            AF-CLAP with an encoder of the same sizes.
     """
 
     def __init__(
         self,
         pretrained: str,
+        clap: str | None = None,
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
         attention: PrefixAttention | None = None,
     ) -> None:
         require_model_directory(Path(pretrained))
         network = AudioFlamingo2ForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        if clap is not None:
+            _replace_encoder(network.model.audio_tower, clap, pretrained)
         super().__init__(network, recompute_above, attention)
         self.encoder_cache = encoder_cache
 
@@ -103,3 +110,16 @@ class AudioFlamingo2(MusicLanguageModel):
         rows = torch.arange(mask.numel(), device=mask.device).view_as(mask)
         counts = list(batch.window_counts)
         return [r.flatten() for r in rows.split(counts)], [m.flatten() for m in mask.split(counts)]
+
+
+def _replace_encoder(encoder: nn.Module, clap: str, pretrained: str) -> None:
+    """Give an encoder the weights of AF-CLAP's."""
+    trained, present = load_af_clap(clap).audio_tower.state_dict(), encoder.state_dict()
+    shapes, expected = ({name: tuple(each.shape) for name, each in state.items()} for state in (trained, present))
+    if shapes != expected:
+        name = next(name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name))
+        raise UserError(
+            f"clap: expected an encoder of the sizes in {pretrained}, {name} {expected.get(name)}, got "
+            f"{shapes.get(name)} in {clap}: give an AF-CLAP of the same sizes"
+        )
+    encoder.load_state_dict(trained)

@@ -1,0 +1,36 @@
+"""Configurations and processors of freshly initialised AF-CLAPs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from music_flamingo.models.audio_flamingo_2.af_clap import FLAN_T5_BASE, AFClapConfig, AFClapModel
+from music_flamingo.models.audio_flamingo_2.af_clap_processor import AFClapProcessor
+from music_flamingo.models.audio_flamingo_2.configuration import HTSAT_LARGE
+from music_flamingo.models.audio_flamingo_2.features import AFClapFeatureExtractor
+from music_flamingo.models.audio_flamingo_2.presets import PRESETS as AUDIO_FLAMINGO_2_PRESETS
+from music_flamingo.models.presets import train_tokenizer
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # About 1 million parameters; the encoder that `audio-flamingo-2-tiny` has.
+    "af-clap-tiny": {
+        "vocabulary": 1024,
+        "audio": AUDIO_FLAMINGO_2_PRESETS["audio-flamingo-2-tiny"]["audio"],
+        "text": {"d_model": 96, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 3, "dropout_rate": 0.0},
+        "projection_dim": 128,
+    },
+}
+PADDING, END = "<pad>", "</s>"
+
+
+def build(preset: str, texts: Iterable[str]) -> tuple[AFClapModel, AFClapProcessor]:
+    """An untrained model with a processor whose tokenizer is trained on `texts`."""
+    size = PRESETS[preset]
+    tokenizer = train_tokenizer(texts, size["vocabulary"], (PADDING, END), END, lowercase=True)
+    tokenizer.pad_token = PADDING
+    special_ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = AFClapConfig(
+        audio_config={**HTSAT_LARGE, **size["audio"]},
+        text_config={**FLAN_T5_BASE, "vocab_size": len(tokenizer), **special_ids, **size["text"]},
+        projection_dim=size["projection_dim"],
+    )
+    return AFClapModel(config), AFClapProcessor(AFClapFeatureExtractor(), tokenizer)
