@@ -1,0 +1,105 @@
+"""What is true of a song in several wordings, and what is false of it, for contrastive training."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from music_flamingo.corpora.songbook.caption_variants import caption_variants
+from music_flamingo.errors import UserError
+
+Example = Mapping[str, Any]
+"""Of a root: `cut`, its id, and `custom`, its fields."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A true caption, and captions like it that are false of the song."""
+
+    text: str
+    negatives: tuple[str, ...] = ()
+
+
+class Captions(ABC):
+    """Captions of songs, of every song as many.
+
+    Args:
+        num_positives: true captions.
+        num_negatives: of each true caption.
+    """
+
+    def __init__(self, num_positives: int = 3, num_negatives: int = 3) -> None:
+        if num_positives < 1 or num_negatives < 0:
+            raise UserError(
+                f"captions: expected num_positives of at least 1 and num_negatives of at least 0, got {num_positives} "
+                f"and {num_negatives}"
+            )
+        self.num_positives = num_positives
+        self.num_negatives = num_negatives
+
+    @abstractmethod
+    def __call__(self, example: Example) -> list[Caption]:
+        """`num_positives` captions with `num_negatives` each.
+
+        Raises:
+            UserError: the song has fewer.
+        """
+
+
+class SongbookCaptions(Captions):
+    """Captions written from the song's truth, in other words at each visit.
+
+    Args:
+        num_positives: true captions.
+        num_negatives: of each true caption.
+        seed: another seed words otherwise.
+    """
+
+    def __init__(self, num_positives: int = 3, num_negatives: int = 3, seed: int = 0) -> None:
+        super().__init__(num_positives, num_negatives)
+        self.seed = seed
+
+    def __call__(self, example: Example) -> list[Caption]:
+        custom = example["custom"]
+        visit = [str(custom[name]) for name in ("epoch", "visit") if name in custom]
+        variants = caption_variants(
+            custom["truth"],
+            " ".join([example["cut"], *visit]),
+            num_positives=self.num_positives,
+            num_negatives=self.num_negatives,
+            seed=self.seed,
+        )
+        return [Caption(each.text, tuple(negative.text for negative in each.negatives)) for each in variants]
+
+
+class WrittenCaptions(Captions):
+    """The first captions that the corpus holds.
+
+    A cut has `custom.captions`: `[{"text": "...", "negatives": ["...", ...]}, ...]`.
+    """
+
+    def __call__(self, example: Example) -> list[Caption]:
+        written = example["custom"].get("captions")
+        well_formed = isinstance(written, list) and all(map(_is_caption, written))
+        if not well_formed or len(written) < self.num_positives:
+            raise _wrong(example, f"{self.num_positives} captions with `text` and `negatives`", written)
+        captions = [Caption(each["text"], tuple(each["negatives"])) for each in written[: self.num_positives]]
+        for caption in captions:
+            if len(caption.negatives) < self.num_negatives:
+                raise _wrong(example, f"{self.num_negatives} negatives of each caption", list(caption.negatives))
+        return [Caption(each.text, each.negatives[: self.num_negatives]) for each in captions]
+
+
+def _is_caption(written: Any) -> bool:
+    if not isinstance(written, dict):
+        return False
+    text, negatives = written.get("text"), written.get("negatives")
+    texts = [text, *negatives] if isinstance(negatives, list) else [None]
+    return all(isinstance(each, str) and each.strip() for each in texts)
+
+
+def _wrong(example: Example, expected: str, got: Any) -> UserError:
+    return UserError(
+        f"cut {example['cut']}: custom.captions: expected {expected}, got {ascii(got)[:80]}: write them, or lower "
+        "num_positives and num_negatives of model.captions"
+    )
