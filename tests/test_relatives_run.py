@@ -4,19 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForMultimodalLM
+from transformers import AutoModel, AutoModelForMultimodalLM
 
 from music_flamingo.cli import main
 from tests.builders import preset_directory, write_corpus
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-TINYMU, AF2 = "tinymu-tiny", "audio-flamingo-2-tiny"
+TINYMU, AF2, CLAP = "tinymu-tiny", "audio-flamingo-2-tiny", "af-clap-tiny"
 STAGES = [
     (TINYMU, ["songbook/1_tagging", "tinymu/songbook_1_tagging"]),
     (TINYMU, ["songbook/2_sft", "tinymu/songbook_2_sft"]),
     (TINYMU, ["songbook/3_warmup", "tinymu/songbook_3_thinking"]),
     (TINYMU, ["songbook/4_grpo", "tinymu/songbook_3_thinking"]),
     (AF2, ["songbook/1_tagging", "audio_flamingo_2/songbook_0_tagging"]),
+    (CLAP, ["audio_flamingo_2/0_contrastive", "audio_flamingo_2/songbook_0_contrastive"]),
     (AF2, ["audio_flamingo_2/1_alignment", "audio_flamingo_2/songbook_1_alignment"]),
     (AF2, ["audio_flamingo_2/2_sft", "audio_flamingo_2/songbook_2_sft"]),
     (AF2, ["audio_flamingo_2/3_long", "audio_flamingo_2/songbook_3_long"]),
@@ -34,6 +35,8 @@ def command(verb: str, preset: str, recipes: list[str], root: Path) -> list[str]
         "trainer.default_root_dir": root / "stage",
         "data.corpus": root / "corpus",
         "data.max_duration": 20,
+        **({"run.clap": preset_directory(CLAP)} if "audio_flamingo_2/1_alignment" in recipes else {}),
+        **({"run.flamingo": preset_directory(AF2)} if preset == CLAP else {}),
     }
     return [verb, *words, *(f"--{key}={value}" for key, value in settings.items())]
 
@@ -44,12 +47,13 @@ def test_every_stage_runs_two_steps_and_leaves_an_export(preset: str, recipes: l
     assert main(command("fit", preset, recipes, tmp_path)) == 0
     stage = tmp_path / "stage"
     assert json.loads((stage / "stage.json").read_text())["seconds"] > 0
-    assert AutoModelForMultimodalLM.from_pretrained(stage / "export", local_files_only=True)
+    auto = AutoModel if preset == CLAP else AutoModelForMultimodalLM
+    assert auto.from_pretrained(stage / "export", local_files_only=True)
 
 
 @pytest.mark.parametrize(
     ("preset", "recipes"),
-    [(TINYMU, STAGES[3][1]), (AF2, STAGES[9][1])],
+    [(TINYMU, STAGES[3][1]), (AF2, STAGES[-1][1])],
     ids=[TINYMU, AF2],
 )
 def test_test_and_ask_answer(preset: str, recipes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -21,7 +21,7 @@ from music_flamingo.corpora.songbook.caption_variants import caption_variants
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, SongbookCaptions
 from music_flamingo.models import AFClap
 from music_flamingo.models.audio_flamingo_2 import AFClapModel
-from music_flamingo.stages import ContrastiveModule
+from music_flamingo.stages import ContrastiveModule, CosineSchedule
 from tests.builders import truth, write_corpus
 from tests.clap_builders import clap_directory, flamingo_directory
 
@@ -34,7 +34,7 @@ RECIPES = ("recipes/audio_flamingo_2/0_contrastive.yaml", "recipes/audio_flaming
 
 def stage(num_positives: int = 2, num_negatives: int = 2, **settings: Any) -> ContrastiveModule:
     captions = SongbookCaptions(num_positives, num_negatives)
-    return ContrastiveModule(AFClap(clap_directory()), ADAM, captions, **{"warmup_ratio": 0.0, **settings})
+    return ContrastiveModule(AFClap(clap_directory()), ADAM, captions, **{"schedule": CosineSchedule(0.0), **settings})
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from music_flamingo.data_modules import ConversationDataModule
 from music_flamingo.models import LoRA, MusicFlamingo, MusicLanguageModel
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import SamplingParameters
-from music_flamingo.stages import GRPOModule, SFTModule
+from music_flamingo.stages import CosineSchedule, GRPOModule, SFTModule
 from tests.builders import model_directory
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
@@ -28,7 +28,7 @@ def parameters(model: MusicLanguageModel) -> dict[str, torch.Tensor]:
 def test_a_fit_moves_the_adapters_alone_where_all_else_is_frozen(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
 ) -> None:
-    stage = SFTModule(adapted(dropout=0.1), ADAM, freeze=["audio_tower", "multi_modal_projector"], warmup_ratio=0.0)
+    stage = SFTModule(adapted(dropout=0.1), ADAM, freeze=["audio_tower", "multi_modal_projector"], schedule=CosineSchedule(0.0))
     before = parameters(stage.model)
     trainer = train(stage, data(), max_steps=3)
     moved = {name for name, p in parameters(stage.model).items() if not torch.equal(p, before[name])}
@@ -49,7 +49,7 @@ def test_grpo_reinforces_adapters_and_its_reference_stays(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer], rewards: list[WeightedReward]
 ) -> None:
     group = SamplingParameters(max_new_tokens=8, num_generations=5)
-    settings = {"sampling": group, "beta": 0.1, "freeze": ["audio_tower"], "warmup_ratio": 0.0}
+    settings = {"sampling": group, "beta": 0.1, "freeze": ["audio_tower"], "schedule": CosineSchedule(0.0)}
     stage = GRPOModule(adapted(dropout=0.0), ADAM, rewards, **settings)  # type: ignore[arg-type]
     before, reference = parameters(stage.model), parameters(stage._reference[0])
     trainer = train(stage, data(prompts_only=True), max_steps=2, callbacks=[GRPOSampling()])

@@ -14,7 +14,7 @@ from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.errors import UserError
 from music_flamingo.models.cost_model import row_workload
 from music_flamingo.models.model_kinds import cost_model_of, load_model
-from music_flamingo.stages import SFTModule
+from music_flamingo.stages import CosineSchedule, SFTModule
 from tests.builders import write_corpus
 from tests.models.tinymu.test_tinymu_rows import directory
 
@@ -41,7 +41,7 @@ def test_what_a_song_costs_is_known_before_it_is_loaded(corpus: Path, settings: 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 450}, {"max_flops": 8e8}])
 def test_rows_are_filled_up_to_their_limit_and_trained_on(corpus: Path, limit: dict[str, Any], tmp_path: Path) -> None:
-    stage = SFTModule(load_model(str(directory())), partial(torch.optim.AdamW, lr=3e-3), warmup_ratio=0.0)
+    stage = SFTModule(load_model(str(directory())), partial(torch.optim.AdamW, lr=3e-3), schedule=CosineSchedule(0.0))
     heard, before = [], stage.model.head_weight.detach().clone()
     stage.on_train_batch_start = lambda row, _: heard.append(row_workload(row))  # type: ignore[method-assign]
     trainer = Trainer(
