@@ -11,7 +11,7 @@ from torch import nn
 
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, SongbookCaptions
 from music_flamingo.models import AFClap
-from music_flamingo.stages import ContrastiveModule
+from music_flamingo.stages import ContrastiveModule, CosineSchedule
 
 
 class WithFixedStatistics(ContrastiveModule):
@@ -29,7 +29,9 @@ def train(corpus: str, clap: str, flamingo: str, max_duration: float, devices: i
     """Three steps of gradient descent."""
     torch.manual_seed(0)
     # Adam would turn gradients of rounding's size into steps of full size.
-    module = WithFixedStatistics(AFClap(clap), partial(torch.optim.SGD, lr=0.3), SongbookCaptions(2, 2), 0.0)
+    module = WithFixedStatistics(
+        AFClap(clap), partial(torch.optim.SGD, lr=0.3), SongbookCaptions(2, 2), CosineSchedule(0.0)
+    )
     data = ConversationDataModule(
         corpus, flamingo, DirectAnswers(), questions_per_song=0, max_duration=max_duration, cache_features=False
     )

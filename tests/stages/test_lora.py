@@ -28,7 +28,9 @@ def parameters(model: MusicLanguageModel) -> dict[str, torch.Tensor]:
 def test_a_fit_moves_the_adapters_alone_where_all_else_is_frozen(
     data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
 ) -> None:
-    stage = SFTModule(adapted(dropout=0.1), ADAM, freeze=["audio_tower", "multi_modal_projector"], schedule=CosineSchedule(0.0))
+    stage = SFTModule(
+        adapted(dropout=0.1), ADAM, freeze=["audio_tower", "multi_modal_projector"], schedule=CosineSchedule(0.0)
+    )
     before = parameters(stage.model)
     trainer = train(stage, data(), max_steps=3)
     moved = {name for name, p in parameters(stage.model).items() if not torch.equal(p, before[name])}
