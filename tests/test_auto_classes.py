@@ -16,14 +16,16 @@ kinds = ["tinymu", "matpac", "audio_flamingo_2", "af_clap"]
 tinymu, matpac, flamingo, clap = (type(AutoConfig.for_model(kind)) for kind in kinds)
 print(MODEL_FOR_MULTIMODAL_LM_MAPPING[tinymu].__name__, PROCESSOR_MAPPING[tinymu].__name__)
 print(MODEL_MAPPING[matpac].__name__, FEATURE_EXTRACTOR_MAPPING[matpac].__name__)
-print(MODEL_FOR_MULTIMODAL_LM_MAPPING[flamingo].__name__, FEATURE_EXTRACTOR_MAPPING[flamingo].__name__)
+print(MODEL_FOR_MULTIMODAL_LM_MAPPING[flamingo].__name__, PROCESSOR_MAPPING[flamingo].__name__)
+print(MODEL_MAPPING[tinymu].__name__, MODEL_MAPPING[flamingo].__name__, FEATURE_EXTRACTOR_MAPPING[flamingo].__name__)
 print(MODEL_MAPPING[clap].__name__, FEATURE_EXTRACTOR_MAPPING[clap].__name__)
 print([finder for finder in sys.meta_path if type(finder).__module__.startswith("music_flamingo")])
 """
 EXPECTED = """\
 TinyMUForConditionalGeneration TinyMUProcessor
 MatpacModel MatpacFeatureExtractor
-AudioFlamingo2ForConditionalGeneration AFClapFeatureExtractor
+AudioFlamingo2ForConditionalGeneration AudioFlamingo2Processor
+TinyMUModel AudioFlamingo2Model AFClapFeatureExtractor
 AFClapModel AFClapFeatureExtractor
 []
 """

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from music_flamingo.errors import UserError
 from music_flamingo.models import LoRA, MusicFlamingo, MusicLanguageModel, TinyMU, freeze_parameters
 from music_flamingo.models.model_kinds import load_model
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
-from tests.builders import chat, model_directory, question_row, song
-from tests.models.tinymu import test_tinymu_rows as tinymu
+from tests.builders import chat, model_directory, preset_directory, question_row, song
+from tests.models.test_packed_rows import asked_row
 
 
 def adapters(dropout: float = 0.0) -> LoRA:
@@ -27,7 +28,11 @@ def flamingo_row() -> PackedBatch:
     return question_row([song(10.0), song(15.0, 1)])
 
 
-KINDS = [(MusicFlamingo, model_directory, flamingo_row), (TinyMU, tinymu.directory, tinymu.asked_row)]
+TINYMU = "tinymu-tiny"
+KINDS = [
+    (MusicFlamingo, model_directory, flamingo_row),
+    (TinyMU, partial(preset_directory, TINYMU), partial(asked_row, TINYMU)),
+]
 Kind = Callable[..., MusicLanguageModel]
 
 
@@ -120,7 +125,7 @@ def test_both_engines_sample_from_the_adapted_model_and_a_copy_of_it() -> None:
     drawn = []
     for each, engine in pairs:
         with torch.no_grad():
-            drawn.append(engine.sample(each, row, each.encode_audio(row.audio), greedy, chat().end_of_turn))
+            drawn.append(engine.sample(each, row, each.encode_audio(row), greedy, chat().end_of_turn))
     for other in drawn[1:]:
         assert [c.token_ids.tolist() for c in other] == [c.token_ids.tolist() for c in drawn[0]]
         for one, ours in zip(other, drawn[0], strict=True):

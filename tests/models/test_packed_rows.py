@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForMultimodalLM, AutoProcessor
+from transformers import AutoModel, AutoModelForMultimodalLM, AutoProcessor
 
 from music_flamingo.batch import PackedBatch, RowBuilder
 from music_flamingo.callbacks.hf_export import export
@@ -187,3 +187,11 @@ def test_an_exported_model_is_the_same(preset: str, tmp_path: Path) -> None:
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert type(chat(preset).processor) is type(ConversationFormat.from_directory(tmp_path / "export").processor)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_auto_class_without_a_head_has_the_same_weights(preset: str) -> None:
+    body = AutoModel.from_pretrained(directory(preset)).state_dict()
+    whole = AutoModelForMultimodalLM.from_pretrained(directory(preset)).state_dict()
+    assert body
+    assert all(torch.equal(tensor, whole[f"model.{name}"]) for name, tensor in body.items())

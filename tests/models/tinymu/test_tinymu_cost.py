@@ -14,8 +14,9 @@ from music_flamingo.models.matpac.cost import matpac_flops
 from music_flamingo.models.model_kinds import cost_model_of, load_model
 from music_flamingo.models.tinymu import TinyMUConfig, TinyMUForConditionalGeneration
 from music_flamingo.models.tinymu.cost import TinyMUCost
+from tests.builders import preset_directory
 from tests.models.attention_by_definition import AttentionByDefinition
-from tests.models.tinymu.test_tinymu_rows import asked_row, directory
+from tests.models.test_packed_rows import asked_row
 
 ROTARY = 1e-4
 """Angles of positions are a product of matrices too, which is not worth counting."""
@@ -64,7 +65,7 @@ def test_the_papers_projector_is_one_product() -> None:
 
 
 def test_a_tiny_model_computes_as_many_flops_as_counted() -> None:
-    model, row = load_model(str(directory())).eval(), asked_row()
+    model, row = load_model(str(preset_directory("tinymu-tiny"))).eval(), asked_row("tinymu-tiny")
     model.network.model.audio_tower.set_attn_implementation("eager")
     read, index = row.targets.positions.unique(return_inverse=True)
 
@@ -72,7 +73,7 @@ def test_a_tiny_model_computes_as_many_flops_as_counted() -> None:
         hidden = model.hidden_states(row, attend=AttentionByDefinition(row, read), rows=read)[index]
         token_logprobs(hidden, model.head_weight, row.targets.token_ids)
 
-    expected = cost_model_of(str(directory())).flops(row_workload(row)).forward
+    expected = cost_model_of(str(preset_directory("tinymu-tiny"))).flops(row_workload(row)).forward
     assert counted(forward) == pytest.approx(expected, rel=ROTARY)
 
 

@@ -15,8 +15,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.models.cost_model import row_workload
 from music_flamingo.models.model_kinds import cost_model_of, load_model
 from music_flamingo.stages import CosineSchedule, SFTModule
-from tests.builders import write_corpus
-from tests.models.tinymu.test_tinymu_rows import directory
+from tests.builders import preset_directory, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +23,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"), train=6, held_out=0, seconds=11.3)
 
 
+TINYMU = str(preset_directory("tinymu-tiny"))
+
+
 def data_module(corpus: Path, **settings: Any) -> ConversationDataModule:
     return ConversationDataModule(
-        str(corpus), str(directory()), DirectAnswers(), questions_per_song=2, cache_features=False, **settings
+        str(corpus),
+        TINYMU,
+        DirectAnswers(),
+        questions_per_song=2,
+        cache_features=False,
+        **settings,
     )
 
 
@@ -41,7 +48,11 @@ def test_what_a_song_costs_is_known_before_it_is_loaded(corpus: Path, settings: 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 450}, {"max_flops": 8e8}])
 def test_rows_are_filled_up_to_their_limit_and_trained_on(corpus: Path, limit: dict[str, Any], tmp_path: Path) -> None:
-    stage = SFTModule(load_model(str(directory())), partial(torch.optim.AdamW, lr=3e-3), schedule=CosineSchedule(0.0))
+    stage = SFTModule(
+        load_model(TINYMU),
+        partial(torch.optim.AdamW, lr=3e-3),
+        schedule=CosineSchedule(0.0),
+    )
     heard, before = [], stage.model.head_weight.detach().clone()
     stage.on_train_batch_start = lambda row, _: heard.append(row_workload(row))  # type: ignore[method-assign]
     trainer = Trainer(
@@ -58,7 +69,7 @@ def test_rows_are_filled_up_to_their_limit_and_trained_on(corpus: Path, limit: d
     )
     trainer.fit(stage, data_module(corpus, **limit))
     (most,) = limit.values()
-    cost_model = cost_model_of(str(directory()))
+    cost_model = cost_model_of(TINYMU)
     spent = [work.tokens if "max_tokens" in limit else cost_model.flops(work).forward for work in heard]
     assert sum(len(work.songs) for work in heard) == 6
     assert 1 < len(heard) < 6

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 AutoConfig.register(AudioFlamingo2Config.model_type, AudioFlamingo2Config)
+AutoModel.register(AudioFlamingo2Config, AudioFlamingo2Model)
 AutoModelForMultimodalLM.register(AudioFlamingo2Config, AudioFlamingo2ForConditionalGeneration)
 AutoProcessor.register(AudioFlamingo2Config, AudioFlamingo2Processor)
 AutoFeatureExtractor.register(AudioFlamingo2Config, AFClapFeatureExtractor)

@@ -47,6 +47,8 @@ class AudioFlamingo2Config(PreTrainedConfig):
         cross_attention_heads: of each cross-attention, `cross_attention_head_dim` wide.
         max_windows: windows of 10 s in the longest song.
         audio_token_id: stands for a song in the text.
+        initializer_range: standard deviation of an untrained transform's and cross-attention's weights. A transform of
+            larger ones, whose norms stand behind its sums, drowns what the encoder gives.
     """
 
     model_type = "audio_flamingo_2"
@@ -65,6 +67,7 @@ class AudioFlamingo2Config(PreTrainedConfig):
     cross_attention_head_dim: int = 64
     max_windows: int = 30
     audio_token_id: int = 151_665
+    initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
     @property

@@ -1,6 +1,6 @@
 """TinyMU, for transformers' Auto classes."""
 
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoProcessor
 
 from music_flamingo.models.tinymu.configuration import TinyMUConfig
 from music_flamingo.models.tinymu.model import TinyMUForConditionalGeneration, TinyMUModel
@@ -9,5 +9,6 @@ from music_flamingo.models.tinymu.processor import TinyMUProcessor
 __all__ = ["TinyMUConfig", "TinyMUForConditionalGeneration", "TinyMUModel", "TinyMUProcessor"]
 
 AutoConfig.register(TinyMUConfig.model_type, TinyMUConfig)
+AutoModel.register(TinyMUConfig, TinyMUModel)
 AutoModelForMultimodalLM.register(TinyMUConfig, TinyMUForConditionalGeneration)
 AutoProcessor.register(TinyMUConfig, TinyMUProcessor)
