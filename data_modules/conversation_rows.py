@@ -62,11 +62,10 @@ class ConversationDataset(Dataset[PackedBatch]):
         Counted, not estimated: the draw of conversations is known beforehand, and their tokens decide what fits.
         """
         sounds = [self.store.mel_lengths(sound) for sound in sounds_of(cut)]
-        mel_lengths = torch.cat(sounds)
-        audio_tokens = int(self.store.frontend.token_lengths(mel_lengths).sum())
+        audio_tokens = sum(int(self.store.frontend.token_lengths(sound).sum()) for sound in sounds)
         branches = [self._branch(conversation, cut) for conversation in self._draw(cut)]
         lengths = [(len(branch.prompt), len(branch.answer)) for branch in branches if branch is not None]
-        return song_workload(mel_lengths, audio_tokens, self.chat.tokens_around_audio(len(sounds)), lengths)
+        return song_workload(torch.cat(sounds), audio_tokens, self.chat.tokens_around_audio(len(sounds)), lengths)
 
     def _add_song(self, row: RowBuilder, cut: Cut) -> None:
         sounds = [self.store.windows(sound) for sound in sounds_of(cut)]

@@ -63,6 +63,7 @@ def test_a_song_with_a_question_by_hand() -> None:
         read_tokens=2,
         seen_by_read_tokens=7 + 8,
         targets=2,
+        song_tokens=(9,),
     )
 
 

@@ -20,12 +20,13 @@ class Workload:
 
     Attributes:
         songs: for each root, the mel frames that are heard of each of its windows.
-        audio_tokens: embeddings of audio through the projector.
+        audio_tokens: placeholders of audio: embeddings through the projector, where they stand among the tokens.
         tokens: of the row.
         seen_tokens: pairs of a token and one that it sees.
         read_tokens: tokens whose last hidden state is read.
         seen_by_read_tokens: pairs of which the first token is such a one.
         targets: tokens predicted.
+        song_tokens: for each root, its tokens and those of all below it: what hears the song by cross-attention.
     """
 
     songs: tuple[tuple[int, ...], ...] = ()
@@ -35,6 +36,7 @@ class Workload:
     read_tokens: int = 0
     seen_by_read_tokens: int = 0
     targets: int = 0
+    song_tokens: tuple[int, ...] = ()
 
     def __add__(self, other: "Workload") -> "Workload":
         return Workload(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
@@ -59,6 +61,7 @@ def row_workload(row: PackedBatch) -> Workload:
         read_tokens=len(read),
         seen_by_read_tokens=int(seen[read].sum()),
         targets=len(row.targets),
+        song_tokens=tuple(sum(row.tree.lengths[segment] for segment in tree) for tree in row.tree.trees()),
     )
 
 
@@ -74,16 +77,18 @@ def song_workload(
         branches: tokens of each prompt, at least one, and of the answer trained after it, which may be none.
     """
     root = text_tokens + audio_tokens
+    tokens = root + sum(map(sum, branches))
     answers = sum(answer for _, answer in branches)
     return Workload(
         songs=(tuple(mel_lengths.tolist()),),
         audio_tokens=audio_tokens,
-        tokens=root + sum(map(sum, branches)),
+        tokens=tokens,
         seen_tokens=_seen(root, 0) + sum(_seen(prompt + answer, root) for prompt, answer in branches),
         read_tokens=answers,
         # An answer is predicted from the prompt's last token and from its own, but the last.
         seen_by_read_tokens=sum(_seen(answer, root + prompt - 1) for prompt, answer in branches),
         targets=answers,
+        song_tokens=(tokens,),
     )
 
 
@@ -98,7 +103,7 @@ class Flops:
 
     Attributes:
         encoder: convolutions and layers of the audio encoder.
-        projector: from the encoder's width to the language model's.
+        projector: what stands between the two.
         language_model: its layers and head.
     """
 

@@ -6,16 +6,24 @@ from typing import Any
 from music_flamingo.models.cost_model import Workload
 
 
-def encoder_layers_flops(config: Any, lengths: Sequence[int]) -> float:
+def encoder_layers_flops(lengths: Sequence[int], *, layers: int, width: int, inner: int) -> float:
     """Of layers in which every token sees all others of its sequence: four square projections and two more matrices.
 
     Args:
-        config: transformers' sizes of such an encoder.
         lengths: tokens of each sequence.
+        layers: how many.
+        width: of a token.
+        inner: width between the two matrices.
     """
-    width = config.hidden_size
-    token = 2 * width * (4 * width + 2 * config.intermediate_size)
-    return float(config.num_hidden_layers * sum(length * (token + 4 * width * length) for length in lengths))
+    token = 2 * width * (4 * width + 2 * inner)
+    return float(layers * sum(length * (token + 4 * width * length) for length in lengths))
+
+
+def encoder_flops(config: Any, lengths: Sequence[int]) -> float:
+    """The same, given transformers' sizes of such an encoder."""
+    return encoder_layers_flops(
+        lengths, layers=config.num_hidden_layers, width=config.hidden_size, inner=config.intermediate_size
+    )
 
 
 class DecoderCost:

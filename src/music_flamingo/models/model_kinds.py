@@ -7,6 +7,7 @@ from transformers import AutoConfig, MusicFlamingoConfig, PreTrainedConfig, Whis
 
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AudioFlamingo2Config
+from music_flamingo.models.audio_flamingo_2.cost import AudioFlamingo2Cost
 from music_flamingo.models.audio_flamingo_2.frontend import AFClapFrontend
 from music_flamingo.models.audio_flamingo_2.rows import AudioFlamingo2
 from music_flamingo.models.audio_frontend import AudioFrontend, WhisperFrontend
@@ -29,6 +30,7 @@ _MODELS: dict[type[PreTrainedConfig], type[MusicFlamingo] | type[TinyMU] | type[
 _COST_MODELS: dict[type[PreTrainedConfig], Callable[[Any], CostModel]] = {
     MusicFlamingoConfig: MusicFlamingoCost,
     TinyMUConfig: TinyMUCost,
+    AudioFlamingo2Config: AudioFlamingo2Cost,
 }
 
 

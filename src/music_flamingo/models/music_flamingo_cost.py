@@ -14,7 +14,7 @@ from transformers import MusicFlamingoConfig
 
 from music_flamingo.models.audio_encoder import encoder_frames
 from music_flamingo.models.cost_model import CostModel, Flops, Workload
-from music_flamingo.models.layer_cost import DecoderCost, encoder_layers_flops
+from music_flamingo.models.layer_cost import DecoderCost, encoder_flops
 
 
 class MusicFlamingoCost(CostModel):
@@ -37,7 +37,7 @@ class MusicFlamingoCost(CostModel):
         # For each frame of the layers the first convolution, before a stride of 2, has two.
         convolutions = 2 * 3 * audio_width * (2 * self._audio.num_mel_bins + audio_width)
         return Flops(
-            encoder=sum(frames) * convolutions + encoder_layers_flops(self._audio, frames),
+            encoder=sum(frames) * convolutions + encoder_flops(self._audio, frames),
             projector=work.audio_tokens * 2 * (audio_width + text_width) * text_width,
             language_model=self._language_model.flops(work),
         )

@@ -15,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from music_flamingo.models.heard_audio import HeardAudio, KeyValue
 
 NORM_EPS = 1e-5
+EXPANSION = 4
+"""How much wider than the text the network is between its matrices."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,9 @@ class GatedCrossAttention(nn.Module):
         audio_width: of the audio tokens.
         num_heads: of the attention.
         head_dim: of each.
-        expansion: of the network's width.
     """
 
-    def __init__(
-        self, layer_idx: int, width: int, audio_width: int, num_heads: int, head_dim: int, expansion: int = 4
-    ) -> None:
+    def __init__(self, layer_idx: int, width: int, audio_width: int, num_heads: int, head_dim: int) -> None:
         super().__init__()
         self.layer_idx = layer_idx
         self.num_heads = num_heads
@@ -68,8 +67,8 @@ class GatedCrossAttention(nn.Module):
         self.o_proj = nn.Linear(inner, width, bias=False)
         self.attention_gate = nn.Parameter(torch.zeros(1))
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.fc1 = nn.Linear(width, expansion * width, bias=False)
-        self.fc2 = nn.Linear(expansion * width, width, bias=False)
+        self.fc1 = nn.Linear(width, EXPANSION * width, bias=False)
+        self.fc2 = nn.Linear(EXPANSION * width, width, bias=False)
         self.feed_forward_gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor, audio: HeardAudio) -> Tensor:
