@@ -14,6 +14,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
 from music_flamingo.errors import UserError
+from music_flamingo.models.song_samples import mono_samples
 
 FFT_SIZE = 1024
 HOP = 160
@@ -61,11 +62,10 @@ class AFClapFeatureExtractor(SequenceFeatureExtractor):
             begin before the song's end.
 
         Raises:
-            UserError: another sampling rate, no samples, or more windows than `max_windows`.
+            UserError: what `mono_samples` refuses, no samples, or more windows than `max_windows`.
         """
-        if sampling_rate != self.sampling_rate:
-            raise UserError(f"AF-CLAP hears {self.sampling_rate} Hz, got {sampling_rate} Hz: resample the audio")
-        samples = sixteen_bits(np.asarray(waveform))
+        heard = mono_samples(waveform, sampling_rate, self.sampling_rate, "AF-CLAP")
+        samples = sixteen_bits(heard.numpy(force=True))
         if not len(samples):
             raise UserError("expected audio, got 0 samples: remove the file")
         num_windows = -(-len(samples) // self.n_samples)

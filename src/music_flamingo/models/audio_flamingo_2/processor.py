@@ -10,6 +10,8 @@ import torch
 from torch.nn.functional import pad
 from transformers import BatchFeature, MusicFlamingoProcessor
 
+from music_flamingo.models.song_samples import require_short
+
 AUDIO_TOKEN, SEPARATOR, END_OF_ANSWER = "<audio>", "<SEP>", "<|endofchunk|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -32,7 +34,7 @@ class AudioFlamingo2Processor(MusicFlamingoProcessor):
         audio_token: stands for a song.
         audio_bos_token: before it.
         audio_eos_token: behind it.
-        max_audio_len: longest song in seconds.
+        max_audio_len: longest song in seconds; a longer one is refused.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - those of transformers' processor
@@ -57,6 +59,7 @@ class AudioFlamingo2Processor(MusicFlamingoProcessor):
 
     def _process_audio(self, audio: Any, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
         """Windows of each song, padded to those of the longest, and what stands for each song in the text."""
+        require_short(audio, kwargs["sampling_rate"], self.max_audio_len)
         songs = [self.feature_extractor(song, kwargs["sampling_rate"]) for song in audio]
         most = max(len(song["attention_mask"]) for song in songs)
         features = [pad(s["input_features"], (0, 0, 0, 0, 0, most - len(s["input_features"]))) for s in songs]

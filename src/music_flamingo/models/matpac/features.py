@@ -14,6 +14,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
 from music_flamingo.errors import UserError
+from music_flamingo.models.song_samples import mono_samples
 
 FFT_SIZE = 400
 HOP = 160
@@ -60,17 +61,9 @@ class MatpacFeatureExtractor(SequenceFeatureExtractor):
             `input_features` (W, M, F) float32, and `attention_mask` (W, F) bool, true for frames that are heard.
 
         Raises:
-            UserError: another sampling rate, several channels, samples that are no floats, or less audio than one
-                frame.
+            UserError: what `mono_samples` refuses, or less audio than one frame.
         """
-        samples = torch.as_tensor(waveform)
-        if sampling_rate != self.sampling_rate:
-            raise UserError(f"MATPAC++ hears {self.sampling_rate} Hz, got {sampling_rate} Hz: resample the audio")
-        if samples.ndim != 1 or not samples.is_floating_point():
-            raise UserError(
-                f"MATPAC++ hears one channel of floats (S,), got {str(samples.dtype).removeprefix('torch.')} "
-                f"{tuple(samples.shape)}: mix the channels, and scale integers to between -1 and 1"
-            )
+        samples = mono_samples(waveform, sampling_rate, self.sampling_rate, "MATPAC++")
         features = log_mel(samples, self.feature_size, self.sampling_rate)
         num_frames = features.shape[1]
         num_windows = -(-num_frames // self.window_frames)

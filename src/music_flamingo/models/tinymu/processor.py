@@ -6,6 +6,7 @@ import torch
 from transformers import BatchFeature, MusicFlamingoProcessor
 
 from music_flamingo.errors import UserError
+from music_flamingo.models.song_samples import require_short
 from music_flamingo.models.tinymu.released_layout import ReleasedLayout, side_by_side
 
 AUDIO_TOKEN = "<empty_output>"  # noqa: S105 - a token of SmolLM2 that no text has
@@ -31,7 +32,7 @@ class TinyMUProcessor(MusicFlamingoProcessor):
         audio_token: placeholder of an audio embedding.
         audio_bos_token: before a song.
         audio_eos_token: between a song and the text.
-        max_audio_len: longest song in seconds.
+        max_audio_len: longest song in seconds; a longer one is refused.
         layout: "compact" has no padding between the parts. "released" is what the released weights were trained on,
             see `released_layout`; its rows cannot be packed.
         prompt_length: tokens that a prompt is padded to in the released layout.
@@ -136,6 +137,7 @@ class TinyMUProcessor(MusicFlamingoProcessor):
 
     def _process_audio(self, audio: Any, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
         """Windows of all songs, one behind the other, and what stands for each song in the text."""
+        require_short(audio, kwargs["sampling_rate"], self.max_audio_len)
         extractor = self.feature_extractor
         songs = [extractor(song, kwargs["sampling_rate"]) for song in audio]
         mask = torch.cat([song["attention_mask"] for song in songs])
