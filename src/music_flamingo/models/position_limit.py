@@ -22,9 +22,13 @@ def require_positions(batch: PackedBatch, limit: int, segments: Iterable[int], n
     longest = max(segments, key=lengths.__getitem__, default=None)
     if longest is None or lengths[longest] + new_tokens <= limit:
         return
-    root = batch.tree.lengths[batch.tree.root_of(longest)]
-    parts = [f"{root} of the song", f"{lengths[longest] - root} after it"]
-    remedies = ["lower data.max_song_seconds (data.shorten_songs hears the beginning)", "shorten the text"]
+    root = batch.tree.slice_of(batch.tree.root_of(longest))
+    song = root.stop - root.start
+    parts = [f"{song} of the song", f"{lengths[longest] - song} after it"]
+    remedies = ["shorten the text"]
+    placeholders = int(((batch.audio_positions >= root.start) & (batch.audio_positions < root.stop)).sum())
+    if placeholders > lengths[longest] + new_tokens - limit:
+        remedies.insert(0, "lower data.max_song_seconds (data.shorten_songs hears the beginning)")
     if new_tokens:
         parts.append(f"up to {new_tokens} sampled")
         remedies.append("lower max_new_tokens")
