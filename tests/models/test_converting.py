@@ -355,12 +355,14 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", ["matpac", "tinymu", "audio_flamingo_2"])
 def test_code_in_a_checkpoint_is_refused_in_one_line_and_not_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], zipped: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, zipped: bool
 ) -> None:
-    state = {"model": drawn(matpac_shapes()), "config": RunsCode(tmp_path / "ran")}
+    weights = {"matpac": MATPAC, "tinymu": TINYMU, "audio_flamingo_2": AF2}[kind]
+    state = {"model": weights, "config": RunsCode(tmp_path / "ran")}
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
-    assert main(["convert", "matpac", str(tmp_path / "a.pt"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["convert", kind, str(tmp_path / "a.pt"), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "a.pt: expected tensors and plain values, got code (posix.mkdir), which was not run: give a" in said
@@ -418,6 +420,8 @@ NORM = "student_encoder.norm.bias"
 FC1 = "student_encoder.blocks.1.mlp.fc1.weight"
 TABLE = "clap.nvclap.layers.0.blocks.0.attn.relative_position_bias_table"
 HEAD = "lang_encoder.lm_head.weight"
+CROSS_NORM = "lang_encoder.model.layers.3.gated_cross_attn_layer_sound.attn.norm.bias"
+TRANSFORM_KEYS = "audio_transformer_clap.layer_stack.1.slf_attn.w_ks.weight"
 
 
 @pytest.mark.parametrize(
@@ -459,6 +463,23 @@ HEAD = "lang_encoder.lm_head.weight"
             "audio_flamingo_2",
             {name: each for name, each in AF2.items() if "gated" not in name},
             "expected cross-attention before layers of the language model, got none",
+        ),
+        (
+            "audio_flamingo_2",
+            {name: each for name, each in AF2.items() if name != CROSS_NORM},
+            "tensors of AudioFlamingo2ForConditionalGeneration (by its names); missing: "
+            "model.language_model.layers.3.cross_attention.norm.bias: give another file",
+        ),
+        (
+            "audio_flamingo_2",
+            {**AF2, TRANSFORM_KEYS: torch.zeros(128, 64), "lang_encoder.model.extra": torch.zeros(1)},
+            "left over: model.language_model.extra; of another shape or kind: "
+            "model.audio_transform.layers.1.k_proj.weight of (128, 64) in place of (128, 128)",
+        ),
+        (
+            "audio_flamingo_2",
+            {name: each for name, each in AF2.items() if "slf_attn.layer_norm" not in name},
+            "missing: model.audio_transform.layers.0.attention_norm.bias",
         ),
         (
             "audio_flamingo_2",
