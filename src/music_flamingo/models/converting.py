@@ -15,21 +15,27 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2 import published as audio_flamingo_2
+from music_flamingo.models.audio_flamingo_2.published_processor import (
+    published_processor as audio_flamingo_2_processor,
+)
 from music_flamingo.models.matpac import MatpacConfig, MatpacFeatureExtractor, MatpacModel
 from music_flamingo.models.matpac import published as matpac
 from music_flamingo.models.published_files import published_tensors
 from music_flamingo.models.published_names import first_names
 from music_flamingo.models.published_sizes import Converted, HeadWidths
+from music_flamingo.models.published_tokenizer import published_tokenizer
 from music_flamingo.models.tinymu import TinyMUForConditionalGeneration
 from music_flamingo.models.tinymu import published as tinymu
+from music_flamingo.models.tinymu.published_processor import published_processor as tinymu_processor
 from music_flamingo.whole_files import new_folder
 
 
@@ -42,12 +48,15 @@ class Kind:
         converted: sizes and renamed tensors of a checkpoint.
         feature_extractor: for a configuration of the model.
         options: of the command that say something about it.
+        processor: of a configuration, which is told the tokens' ids, the feature extractor and a tokenizer; None for a
+            model without text.
     """
 
     model: type[PreTrainedModel]
     converted: Callable[[Mapping[str, Tensor], HeadWidths], Converted]
     feature_extractor: Callable[[Any], Any]
     options: tuple[str, ...]
+    processor: Callable[[Any, Any, Tokenizer], Any] | None = None
 
 
 def matpac_features(config: MatpacConfig) -> MatpacFeatureExtractor:
@@ -63,13 +72,15 @@ KINDS = {
         TinyMUForConditionalGeneration,
         tinymu.converted,
         lambda config: matpac_features(config.audio_config),
-        ("audio_head_dim", "text_head_dim"),
+        ("audio_head_dim", "text_head_dim", "tokenizer"),
+        tinymu_processor,
     ),
     "audio_flamingo_2": Kind(
         AudioFlamingo2ForConditionalGeneration,
         audio_flamingo_2.converted,
         lambda config: AFClapFeatureExtractor(config.audio_config.num_mel_bins, max_windows=config.max_windows),
-        ("audio_head_dim", "text_head_dim", "clap"),
+        ("audio_head_dim", "text_head_dim", "clap", "tokenizer"),
+        audio_flamingo_2_processor,
     ),
 }
 
@@ -80,6 +91,7 @@ def convert_command(  # noqa: PLR0913 - one option each
     out: Path,
     *,
     clap: Path | None = None,
+    tokenizer: Path | None = None,
     audio_head_dim: int | None = None,
     text_head_dim: int | None = None,
 ) -> None:
@@ -90,6 +102,8 @@ def convert_command(  # noqa: PLR0913 - one option each
         src: .safetensors, .pt, .pth or .bin, or a folder of .safetensors that belong together.
         out: folder to make.
         clap: AF-CLAP's own checkpoint, where that of audio_flamingo_2 is without it.
+        tokenizer: folder with the tokenizer.json of the checkpoint's language model, SmolLM2 or Qwen2.5: makes the
+            processor, without which a model cannot be asked or trained.
         audio_head_dim: width of attention heads where audio is heard, where it is not the published one: 64 in
             MATPAC++, 256 between AF-CLAP and the language model.
         text_head_dim: the same in the language model: 64 in SmolLM2, 128 in Qwen2.5 of 3 billion parameters.
@@ -97,7 +111,7 @@ def convert_command(  # noqa: PLR0913 - one option each
     disable_progress_bar()
     if kind not in KINDS:
         raise UserError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    options = {"clap": clap, "audio_head_dim": audio_head_dim, "text_head_dim": text_head_dim}
+    options = {"clap": clap, "tokenizer": tokenizer, "audio_head_dim": audio_head_dim, "text_head_dim": text_head_dim}
     for name, value in options.items():
         if value is not None and name not in KINDS[kind].options:
             raise UserError(f"{name}: {kind} has no such part: leave it out")
@@ -109,9 +123,23 @@ def convert_command(  # noqa: PLR0913 - one option each
             published = with_clap(published, clap)
         with _naming(src):
             converted = KINDS[kind].converted(published, HeadWidths(audio_head_dim, text_head_dim))
+        processor = processor_of(KINDS[kind], converted.config, tokenizer)
+        with _naming(src):
             model = filled(KINDS[kind].model, converted)
-        write(model, KINDS[kind].feature_extractor(model.config), folder)
-    print(summary(model, converted, out))
+        write(model, processor, folder)
+    print(summary(model, converted, processor, out))
+
+
+def processor_of(kind: Kind, config: Any, tokenizer: Path | None) -> Any:
+    """What makes a model's inputs: its processor, or where no tokenizer is given its feature extractor alone.
+
+    Raises:
+        UserError: the tokenizer cannot be read, or is not the checkpoint's.
+    """
+    feature_extractor = kind.feature_extractor(config)
+    if kind.processor is None or tokenizer is None:
+        return feature_extractor
+    return kind.processor(config, feature_extractor, published_tokenizer(tokenizer))
 
 
 def with_clap(published: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -173,8 +201,8 @@ def require_fit(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def write(model: PreTrainedModel, feature_extractor: Any, folder: Path) -> None:
-    """Fill a folder with a model and what makes features for it.
+def write(model: PreTrainedModel, processor: Any, folder: Path) -> None:
+    """Fill a folder with a model and what makes its inputs.
 
     Raises:
         OSError: there is no room.
@@ -183,11 +211,11 @@ def write(model: PreTrainedModel, feature_extractor: Any, folder: Path) -> None:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(None, str(error)) from error
-    feature_extractor.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
-def summary(model: PreTrainedModel, converted: Converted, folder: Path) -> str:
-    """What came out, what was left out, what was assumed, and a command that loads it."""
+def summary(model: PreTrainedModel, converted: Converted, processor: Any, folder: Path) -> str:
+    """What came out, what was left out, what was assumed, what has tokens, and a command that loads it."""
     parameters, size = model.num_parameters(), sum(path.stat().st_size for path in folder.iterdir())
     dtype = str(model.dtype).removeprefix("torch.")
     name, package = type(model).__name__, type(model).__module__.rpartition(".")[0]
@@ -197,6 +225,11 @@ def summary(model: PreTrainedModel, converted: Converted, folder: Path) -> str:
         f"taken to be as published: {converted.assumed}",
         f"next: python -c {shlex.quote(load)}",
     ]
+    if isinstance(processor, ProcessorMixin):
+        rows = model.get_input_embeddings().weight.shape[0]
+        lines.insert(2, f"tokenizer: {len(processor.tokenizer)} tokens for {rows} embedding rows")
+    elif hasattr(model.config, "text_config"):
+        lines.insert(2, "without a processor, so it cannot be asked or trained: give --tokenizer")
     if converted.left_out:
         count = len(converted.left_out)
         lines.insert(1, f"left out, as the model does not need it: {count} tensors, {first_names(converted.left_out)}")
