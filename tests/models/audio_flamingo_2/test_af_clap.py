@@ -118,3 +118,13 @@ def test_what_af_clap_cannot_hear_is_refused() -> None:
         extractor(sound(23.0), 16_000)
     with pytest.raises(UserError, match="got 0 samples"):
         extractor(sound(1.0)[:0], 16_000)
+
+
+def test_the_encoder_has_the_published_size_but_for_what_it_does_not_use() -> None:
+    with torch.device("meta"):
+        fused = ClapAudioModel(ClapAudioConfig(**HTSAT_LARGE | {"enable_fusion": True}))
+        ours = ClapAudioModel(ClapAudioConfig(**HTSAT_LARGE))
+    classifiers = (2048 * 527 * 2 * 3 + 527) + (527 * 527 + 527)
+    # 278,770,007 are declared, of which 1,083,456 are fixed filters.
+    assert sum(p.numel() for p in fused.parameters()) + classifiers == 278_770_007 - 1_083_456
+    assert sum(p.numel() for p in ours.parameters()) == 270_851_992
