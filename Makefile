@@ -16,19 +16,21 @@ SONGBOOK := recipes/songbook
 # Small steps use two processes, each with half of the cores and of a step's songs, better than twice the threads.
 TWO := OMP_NUM_THREADS=$(HALF_OF_CORES) $(BIN)/torchrun --standalone --nproc-per-node 2 --no-python $(BIN)/music-flamingo
 HALVES := --config recipes/overrides/ddp.yaml --trainer.accelerator=cpu
+AF2 := runs/audio_flamingo_2
+AF2_STAGES := recipes/audio_flamingo_2
 CONTROL_LOG := runs/songbook/control.log
 
-.PHONY: help setup demo test lint typecheck check bench bench-long bench-kill clean links
+.PHONY: help setup demo audio-flamingo-2 test lint typecheck check bench bench-long bench-kill clean links
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(INSTALLED)  ## install into .venv (about 90 s)
 
 # Memory in huge pages, and kept when freed: a training step on a CPU otherwise waits for 20,000 new pages.
 demo: export THP_MEM_ALLOC_ENABLE := 1
-demo: export MALLOC_MMAP_THRESHOLD_ := 4294967296
-demo: export MALLOC_TRIM_THRESHOLD_ := 8589934592
+demo audio-flamingo-2: export MALLOC_MMAP_THRESHOLD_ := 4294967296
+demo audio-flamingo-2: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on two cores
 	$(BIN)/music-flamingo songbook --out runs/songbook/corpus
 	$(BIN)/music-flamingo init --out runs/songbook/0_init --corpus runs/songbook/corpus
@@ -42,6 +44,15 @@ demo: $(INSTALLED)  ## train a tiny Music Flamingo on real scores, minutes on tw
 	$(BIN)/music-flamingo fit --test --config $(SONGBOOK)/4_grpo.yaml; \
 	wait $$control || { tail -n 5 $(CONTROL_LOG); exit 1; }
 	$(BIN)/music-flamingo report runs/songbook
+
+audio-flamingo-2: $(INSTALLED)  ## the curriculum of Audio Flamingo 2 at tiny size: 30 s, 90 s, whole pieces
+	$(BIN)/music-flamingo songbook --out $(AF2)/corpus --clips 2400 --full-pieces 320 --full-seconds '[60,200]'
+	$(BIN)/music-flamingo init --preset af-clap-tiny --out $(AF2)/0_clap --corpus $(AF2)/corpus
+	$(BIN)/music-flamingo init --preset audio-flamingo-2-tiny --out $(AF2)/0_init --corpus $(AF2)/corpus
+	$(BIN)/music-flamingo fit --config $(AF2_STAGES)/0_contrastive.yaml --config $(AF2_STAGES)/songbook_0_contrastive.yaml
+	for stage in 1_alignment 2_sft 3_long; do $(BIN)/music-flamingo fit --test \
+	    --config $(AF2_STAGES)/$$stage.yaml --config $(AF2_STAGES)/songbook_$$stage.yaml; done
+	$(BIN)/music-flamingo report $(AF2)
 
 test: $(INSTALLED)  ## every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -q

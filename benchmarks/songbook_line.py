@@ -94,7 +94,11 @@ LINES = {
         "audio-flamingo-2-tiny",
         {
             "0_tagging": ["songbook/1_tagging", "audio_flamingo_2/songbook_0_tagging"],
-            "1_alignment": ["audio_flamingo_2/1_alignment", "audio_flamingo_2/songbook_1_alignment"],
+            "1_alignment": [
+                "audio_flamingo_2/1_alignment",
+                "audio_flamingo_2/songbook_1_alignment",
+                "audio_flamingo_2/songbook_tagged",
+            ],
             "2_sft": ["audio_flamingo_2/2_sft", "audio_flamingo_2/songbook_2_sft"],
             "3_long": ["audio_flamingo_2/3_long", "audio_flamingo_2/songbook_3_long"],
         },
@@ -118,7 +122,7 @@ def main() -> None:
     line = LINES[arguments.model]
     corpus = arguments.runs / "songbook_corpus"
     if not arguments.skip_training:
-        run("songbook", "--out", corpus)
+        run("songbook", "--out", corpus, *line.corpus)
         roots = [arguments.runs / f"songbook_{seed}" for seed in arguments.seeds]
         with ThreadPoolExecutor(arguments.jobs) as pool:
             waiting = [
@@ -149,7 +153,10 @@ def train(line: Line, root: Path, corpus: Path, seed: int, *, logged: bool) -> N
     for name, recipes in line.stages.items():
         settings = [f"--config=recipes/{recipe}.yaml" for recipe in recipes]
         settings += [f"--run.root={root}", f"--run.seed={seed}", f"--data.corpus={link}"]
-        run("fit", *([] if name == "1_tagging" else ["--test"]), *settings, log=log)
+        run("fit", *([] if "tagging" in name else ["--test"]), *settings, log=log)
+        if name == line.whole:
+            again = [f"--run.name={name}_whole", f"--run.start={root / name / 'export'}", "--data.max_song_seconds=300"]
+            run("test", *settings, *again, log=log)
     run("report", root, log=log)
 
 
