@@ -226,7 +226,7 @@ def summary(model: PreTrainedModel, converted: Converted, processor: Any, folder
         f"next: python -c {shlex.quote(load)}",
     ]
     if isinstance(processor, ProcessorMixin):
-        rows = model.get_input_embeddings().weight.shape[0]
+        rows = model.config.text_config.vocab_size
         lines.insert(2, f"tokenizer: {len(processor.tokenizer)} tokens for {rows} embedding rows")
     elif hasattr(model.config, "text_config"):
         lines.insert(2, "without a processor, so it cannot be asked or trained: give --tokenizer")
