@@ -131,5 +131,5 @@ def test_a_text_without_a_song_is_refused_by_its_own_length() -> None:
     limit = model.network.config.text_config.max_position_embeddings
     builder = RowBuilder(model.audio_token_id)
     builder.add([5] * (limit + 1), train_from=1)
-    with pytest.raises(UserError, match=rf"^segment 0 of the row: expected at most {limit} tokens, .*: shorten the te"):
+    with pytest.raises(UserError, match=rf"^segment 0 of the row: expected at most {limit} tokens, .*: shorten"):
         model.target_logprobs(builder.build())

@@ -1,5 +1,6 @@
 """Which tokens the embedding rows of a published checkpoint stand for: those of its language model's own directory."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +19,16 @@ def published_tokenizer(directory: Path) -> Tokenizer:
     path = directory / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"tokenizer: expected a directory with tokenizer.json, but {path} does not exist")
+    # tokenizers raises bare exceptions, so what an unfinished download leaves is found before it reads it.
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
-        first = str(error).partition("\n")[0]
-        raise UserError(f"tokenizer: expected a tokenizer in {path}, got {first}: download it again") from error
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"tokenizer: expected JSON in {path}, got {error}: download it again") from error
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
+        raise UserError(f"tokenizer: expected a BPE model with vocab and merges in {path}, got none: give another")
+    return Tokenizer.from_str(text)
 
 
 def with_tokens(tokenizer: Tokenizer, added: Sequence[str], end: str, padding: str) -> PreTrainedTokenizerFast:
