@@ -33,6 +33,16 @@ def test_the_final_model_is_that_of_the_last_stage_with_predictions_but_never_th
     assert read_run(tmp_path).final.name == "3_warmup"
 
 
+def test_stages_of_any_name_are_ordered_by_their_number(tmp_path, builders):
+    for name in ("0_contrastive", "1_alignment", "2_sft", "3_long", "10_grpo", "10_grpo_clean", "2_sft_whole"):
+        builders.write_stage(tmp_path, name, None if name == "0_contrastive" else [builders.prediction()])
+
+    run = read_run(tmp_path)
+
+    assert run.final.name == "10_grpo"
+    assert not [absence for absence in run.missing if "folder" in absence or "predictions" in absence]
+
+
 def test_what_is_missing_is_listed(tmp_path, builders):
     folder = builders.write_stage(tmp_path, "2_sft", None)
     (folder / "stage.json").unlink()

@@ -1,6 +1,7 @@
 """What a training run left behind: one folder per stage, read once, absences noted instead of hidden."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from music_flamingo.evaluation.curves import Curve, read_curves
 from music_flamingo.evaluation.prediction import Prediction, read_predictions
 
 EXPECTED_STAGES = ("1_tagging", "2_sft", "3_warmup", "4_grpo", "control")
-# Tagging heads answer no question, so this stage owes no predictions.
-_WITHOUT_PREDICTIONS = "1_tagging"
-_LAST_FIRST = ("4_grpo", "3_warmup", "2_sft")
+"""Of a run whose stages are among them."""
+# An encoder answers no question, so these stages owe no predictions.
+_WITHOUT_PREDICTIONS = ("_tagging", "_contrastive")
+_OF_THE_MAIN_LINE = re.compile(r"(\d+)_[a-z]+")
+"""A number and a word; `3_warmup_clean` is a variant."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ class RunFolder:
     @property
     def final(self) -> StageFolder | None:
         """The stage the scores are about: the latest of the main line that has predictions."""
-        candidates = (self.stages.get(name) for name in _LAST_FIRST)
-        return next((stage for stage in candidates if stage is not None and stage.predictions), None)
+        answering = {_number(name): stage for name, stage in self.stages.items() if stage.predictions}
+        last = max((number for number in answering if number is not None), default=None)
+        return None if last is None else answering[last]
 
     def predictions(self, name: str) -> list[Prediction]:
         """Predictions of one stage; empty when the stage is absent."""
@@ -137,10 +141,17 @@ def _read_recipe(path: Path) -> DictConfig | None:
     return recipe
 
 
+def _number(name: str) -> int | None:
+    """Place of a stage in the main line; None for others."""
+    found = _OF_THE_MAIN_LINE.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def _missing(folder: Path, stages: dict[str, StageFolder]) -> list[str]:
-    absent = [f"stage folder {name}/" for name in EXPECTED_STAGES if name not in stages]
+    is_expected = all(name in EXPECTED_STAGES for name in stages if _number(name) is not None)
+    absent = [f"stage folder {name}/" for name in EXPECTED_STAGES if is_expected and name not in stages]
     for name, stage in stages.items():
-        if not stage.predictions and name != _WITHOUT_PREDICTIONS:
+        if not stage.predictions and not name.endswith(_WITHOUT_PREDICTIONS):
             absent.append(f"{name}/predictions.jsonl")
         absent += [f"{name}/{file}" for file in ("stage.json", "recipe.yaml") if not (folder / name / file).is_file()]
         if not stage.curves:
