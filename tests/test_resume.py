@@ -9,6 +9,7 @@ import torch
 from music_flamingo.cli import main
 from music_flamingo.evaluation.audit import audit
 from tests.builders import model_directory, write_corpus
+from tests.clap_builders import clap_directory, flamingo_directory
 
 ROOT = Path(__file__).parents[1]
 CALLBACKS = [
@@ -65,6 +66,14 @@ def killed_after(step: int, whole: Path, stage: Path) -> None:
 LORA = (
     "{class_path: music_flamingo.models.LoRA, init_args: {rank: 2, alpha: 4, target_modules: [_proj$], dropout: 0.3}}"
 )
+CONTRASTIVE = {
+    "run.start": clap_directory(),
+    "run.flamingo": flamingo_directory(),
+    "model.captions.class_path": "music_flamingo.data_modules.SongbookCaptions",
+    "data.num_workers": 0,
+    "trainer.callbacks": f"[{', '.join(each for each in CALLBACKS if 'GRPO' not in each)}]",
+    "trainer.precision": "32-true",
+}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,7 @@ LORA = (
         ("2_sft.yaml", {}),
         ("2_sft.yaml", {"model.model.lora": LORA}),
         ("4_grpo.yaml", {"model.sampling.max_new_tokens": 12}),
+        ("../audio_flamingo_2/0_contrastive.yaml", CONTRASTIVE),
     ],
 )
 def test_a_run_resumed_from_any_step_equals_the_uninterrupted_one(
