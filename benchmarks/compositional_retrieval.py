@@ -2,9 +2,11 @@
 
     python benchmarks/compositional_retrieval.py --seeds 0 1          about 12 minutes a seed on one busy core
 
-Each seed trains twice from the same weights, with as many steps on the same clips: with negatives and without. Then, on
-held-out clips, a caption is right where it is nearer to its clip than the same caption with one thing false: by chance
-half of them are. Writes benchmarks/results/<date>-compositional-retrieval.json, and the same as Markdown.
+Each seed trains twice from the same weights, with as many steps on the same clips: with negatives and without. With
+`--encoder` the audio tower is that of an Audio Flamingo 2 whose encoder has heard before, as after
+recipes/audio_flamingo_2/songbook_0_tagging.yaml. Then, on held-out clips, a caption is right where it is nearer to its
+clip than the same caption with one thing false: by chance half of them are. Writes
+benchmarks/results/<date>-compositional-retrieval.json, and the same as Markdown.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.evaluation.intervals import Interval, bootstrap_interval, paired_difference_interval
 from music_flamingo.losses import found_share
 from music_flamingo.models import AFClap
+from music_flamingo.models.audio_flamingo_2 import AFClapModel, AudioFlamingo2Model
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
@@ -60,6 +63,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--steps", type=int, default=None, help="in place of the recipe's")
+    parser.add_argument(
+        "--encoder", type=Path, default=None, help="Audio Flamingo 2 with the audio tower to start from"
+    )
     parser.add_argument("--skip-training", action="store_true", help="measure the models of earlier runs")
     arguments = parser.parse_args()
     corpus, flamingo = arguments.runs / "songbook_corpus", arguments.runs / "clap_windows"
@@ -68,7 +74,7 @@ def main() -> None:
             run("songbook", "--out", corpus)
         run("init", "--out", flamingo, "--corpus", corpus, "--preset", "audio-flamingo-2-tiny")
         for seed in arguments.seeds:
-            train(arguments.runs / f"clap_{seed}", corpus, flamingo, seed, arguments.steps)
+            train(arguments.runs / f"clap_{seed}", corpus, flamingo, seed, arguments.steps, arguments.encoder)
     data = ConversationDataModule(str(corpus), str(flamingo), DirectAnswers())
     data.setup("test")
     measured = {
@@ -83,9 +89,11 @@ def export_of(runs: Path, seed: int, num_negatives: int) -> Path:
     return runs / f"clap_{seed}" / f"negatives_{num_negatives}" / "export"
 
 
-def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None) -> None:
-    """Both trainings of a seed, from the same untrained model."""
+def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None, encoder: Path | None) -> None:
+    """Both trainings of a seed, from the same model."""
     run("init", "--out", root / "0_clap", "--corpus", corpus, "--seed", seed, "--preset", "af-clap-tiny")
+    if encoder is not None:
+        take_encoder(root / "0_clap", encoder)
     for number in NEGATIVES:
         settings = [f"--config=recipes/audio_flamingo_2/{recipe}.yaml" for recipe in RECIPES]
         settings += [f"--run.root={root}", f"--run.name=negatives_{number}", f"--run.seed={seed}"]
@@ -93,6 +101,14 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings += [f"--model.captions.num_negatives={number}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
         run("fit", *settings)
+
+
+def take_encoder(clap: Path, flamingo: Path) -> None:
+    """Put the audio tower of an Audio Flamingo 2 into an AF-CLAP directory."""
+    network = AFClapModel.from_pretrained(clap, local_files_only=True)
+    tower = AudioFlamingo2Model.from_pretrained(flamingo, local_files_only=True).audio_tower
+    network.audio_tower.load_state_dict(tower.state_dict())
+    network.save_pretrained(clap)
 
 
 def run(*words: object) -> None:
