@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--steps", type=int, default=None, help="in place of the recipe's")
     parser.add_argument(
-        "--encoder", type=Path, default=None, help="Audio Flamingo 2 with the audio tower to start from"
+        "--encoder", type=Path, default=None, help="Audio Flamingo 2 whose audio tower to take"
     )
     parser.add_argument("--skip-training", action="store_true", help="measure the models of earlier runs")
     arguments = parser.parse_args()
