@@ -195,3 +195,13 @@ def test_the_auto_class_without_a_head_has_the_same_weights(preset: str) -> None
     whole = AutoModelForMultimodalLM.from_pretrained(directory(preset)).state_dict()
     assert body
     assert all(torch.equal(tensor, whole[f"model.{name}"]) for name, tensor in body.items())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_songs_embeddings_depend_on_all_that_is_not_frozen_behind_them(preset: str) -> None:
+    model = load_model(directory(preset))
+    model.freeze_behind_songs()
+    embeddings = model.song_embeddings(asked_row(preset))
+    assert len(embeddings) == len(SONGS)
+    torch.stack([each.square().mean() for each in embeddings]).sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())

@@ -101,6 +101,11 @@ class MusicLanguageModel(nn.Module, ABC):
         tokens = cast(AudioWindows, batch.audio).tokens.split(list(batch.window_counts))
         return list(self.encode_audio(batch).split([int(each.sum()) for each in tokens]))
 
+    def freeze_behind_songs(self) -> None:
+        """Stop gradients of all that `song_embeddings` does not depend on."""
+        self.network.model.language_model.requires_grad_(False)
+        self.network.lm_head.requires_grad_(False)
+
     def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
         """(N, D') embeddings of a row's tokens, with those of its audio in place of the placeholders."""
         embeddings = self.embed_tokens(batch.input_ids)

@@ -5,7 +5,7 @@ Here each tag has a query that attends over the song's embeddings and a linear c
 afterwards.
 
 Input   `music_flamingo.batch.PackedBatch` of songs, with the truth of each in its root's example
-Trains  encoder, projector and the heads
+Trains  the heads, and what a song's embeddings come from: encoder and, where they pass it, projector
 Logs    train/loss, train/accuracy/<tag>, val/loss, val/accuracy/<tag>
 """
 
@@ -83,8 +83,7 @@ class TaggingModule(LightningModule):
         self.schedule = schedule
         heads = {name: TaggingHead(model.audio_width, len(values)) for name, values in self.tags.items()}
         self.heads = nn.ModuleDict(heads)
-        model.network.model.language_model.requires_grad_(False)
-        model.network.lm_head.requires_grad_(False)
+        model.freeze_behind_songs()
 
     def train(self, mode: bool = True) -> "TaggingModule":
         super().train(mode)

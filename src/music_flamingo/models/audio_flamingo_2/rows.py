@@ -78,6 +78,10 @@ class AudioFlamingo2(MusicLanguageModel):
         features = self.audio_features(cast(AudioWindows, batch.audio))
         return [features[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
 
+    def freeze_behind_songs(self) -> None:
+        super().freeze_behind_songs()
+        self.network.model.audio_transform.requires_grad_(False)
+
     def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
         return self.embed_tokens(batch.input_ids)
 
