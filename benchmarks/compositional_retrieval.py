@@ -1,9 +1,9 @@
 """Do compositional negatives teach AF-CLAP who enters first, and which instrument, tempo or texture it is?
 
-    python benchmarks/compositional_retrieval.py --seeds 0 1          about 12 minutes a seed on one busy core
+    python benchmarks/compositional_retrieval.py --seeds 0 1 --encoder runs/songbook_0/0_tagging/export
 
 Each seed trains twice from the same weights, with as many steps on the same clips: with negatives and without. With
-`--encoder` the audio tower is that of an Audio Flamingo 2 whose encoder has heard before, as after
+`--encoder` the audio tower is a frozen one that has heard before, of an Audio Flamingo 2 after
 recipes/audio_flamingo_2/songbook_0_tagging.yaml. Then, on held-out clips, a caption is right where it is nearer to its
 clip than the same caption with one thing false: by chance half of them are. Writes
 benchmarks/results/<date>-compositional-retrieval.json, and the same as Markdown.
@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
 RECIPES = ("0_contrastive", "songbook_0_contrastive")
 NEGATIVES = (3, 0)
+SECONDS_A_STEP = 320
+"""32 clips."""
 CAPTION_SEED = 1_000
 """No training has it; the clips are others anyway."""
 ORDER, REPLACED = "order of entries exchanged", "one thing replaced"
@@ -63,9 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--steps", type=int, default=None, help="in place of the recipe's")
-    parser.add_argument(
-        "--encoder", type=Path, default=None, help="Audio Flamingo 2 whose audio tower to take"
-    )
+    parser.add_argument("--encoder", type=Path, default=None, help="Audio Flamingo 2 whose audio tower to take")
     parser.add_argument("--skip-training", action="store_true", help="measure the models of earlier runs")
     arguments = parser.parse_args()
     corpus, flamingo = arguments.runs / "songbook_corpus", arguments.runs / "clap_windows"
@@ -98,8 +98,9 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings = [f"--config=recipes/audio_flamingo_2/{recipe}.yaml" for recipe in RECIPES]
         settings += [f"--run.root={root}", f"--run.name=negatives_{number}", f"--run.seed={seed}"]
         settings += [f"--run.flamingo={flamingo}", f"--data.corpus={corpus}"]
-        settings += [f"--model.captions.num_negatives={number}"]
+        settings += [f"--model.captions.num_negatives={number}", f"--data.max_duration={SECONDS_A_STEP}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
+        settings += [] if encoder is None else ["--model.freeze=[audio_tower]"]
         run("fit", *settings)
 
 

@@ -68,6 +68,18 @@ def test_the_loss_falls_and_every_parameter_and_statistic_moves(
     assert module.model.windows_with_gradient == module.model.windows_encoded == 12 * 8
 
 
+def test_a_frozen_tower_keeps_its_weights_and_statistics(
+    clips: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+) -> None:
+    module = stage(freeze=["audio_tower"])
+    before = {name: each.detach().clone() for name, each in module.state_dict().items()}
+    train(module, clips(), max_steps=2)
+    moved = {name for name, each in module.state_dict().items() if not torch.equal(each, before[name])}
+    assert not any("audio_tower" in name for name in moved)
+    assert any("audio_projection" in name for name in moved)
+    assert any("text_tower" in name for name in moved)
+
+
 @torch.no_grad()
 def test_the_loss_is_the_printed_formula_of_the_captions_of_the_songs(row: PackedBatch) -> None:
     module = stage().eval()

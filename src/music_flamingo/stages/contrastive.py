@@ -1,11 +1,12 @@
 """Contrastive training of AF-CLAP: a clip lies near what is true of it, and away from what is false.
 
 Input   `music_flamingo.batch.PackedBatch` of songs
-Trains  both towers of AF-CLAP, their projections and the temperature
+Trains  both towers of AF-CLAP, their projections and the temperature, but for what `freeze` names
 Logs    train/loss, train/found, train/told_apart, train/temperature, val/loss, val/found, val/told_apart
 Source  Audio Flamingo 2 (arXiv:2503.03983), section 3.1
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.data_modules import Captions
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.losses import compositional_contrastive_loss, found_share, gathered_captions, told_apart_share
-from music_flamingo.models import AFClap
+from music_flamingo.models import AFClap, evaluate_frozen_modules, freeze_parameters
 from music_flamingo.stages.optimization import (
     CosineSchedule,
     OptimizerCallable,
@@ -40,6 +41,7 @@ class ContrastiveModule(LightningModule):
         optimizer: called with the trainable parameters.
         captions: what is true and false of a song.
         schedule: of the learning rate.
+        freeze: regular expressions over parameter names; those parameters stay as they are.
     """
 
     def __init__(
@@ -48,12 +50,19 @@ class ContrastiveModule(LightningModule):
         optimizer: OptimizerCallable,
         captions: Captions,
         schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
         self.captions = captions
         self.schedule = schedule
+        freeze_parameters(model.network, freeze)
+
+    def train(self, mode: bool = True) -> "ContrastiveModule":
+        super().train(mode)
+        evaluate_frozen_modules(self.model)
+        return self
 
     def on_fit_start(self) -> None:
         # Weights are loaded in evaluation mode, and Lightning leaves it at that.
