@@ -86,8 +86,8 @@ def markdown(shares: Mapping[str, Interval], gains: Mapping[str, Interval], date
     """The shares and the third stage's gains as a table."""
     any_share = shares[LAST]
     lines = [
-        f"Late events, {date}: {any_share.num_values} answers on {any_share.num_pieces} held-out pieces of 60 to 200 s, "
-        f"{seeds} seeds. Share of right answers to what changes, where a pause comes after the first minute "
+        f"Late events, {date}: {any_share.num_values} answers on {any_share.num_pieces} held-out pieces of 60 to "
+        f"200 s, {seeds} seeds. Share of right answers to what changes, where a pause comes after the first minute "
         "or never; 95 % intervals over pieces.",
         "",
         "| who answers | right | third stage is better by |",
