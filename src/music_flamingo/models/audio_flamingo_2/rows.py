@@ -74,8 +74,13 @@ class AudioFlamingo2(MusicLanguageModel):
             return output
 
     def song_embeddings(self, batch: PackedBatch) -> list[Tensor]:
-        tokens = self.encode_audio(batch)
-        return [tokens[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
+        """(A, D) AF-CLAP features of each root: behind an untrained transform the encoder hardly learns at first."""
+        features = self.audio_features(cast(AudioWindows, batch.audio))
+        return [features[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
+
+    def freeze_behind_songs(self) -> None:
+        super().freeze_behind_songs()
+        self.network.model.audio_transform.requires_grad_(False)
 
     def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
         return self.embed_tokens(batch.input_ids)
