@@ -100,8 +100,15 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings += [f"--run.flamingo={flamingo}", f"--data.corpus={corpus}"]
         settings += [f"--model.captions.num_negatives={number}", f"--data.max_duration={SECONDS_A_STEP}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
-        settings += [] if encoder is None else ["--model.freeze=[audio_tower]"]
+        settings += [] if encoder is None else frozen_encoder(root)
         run("fit", *settings)
+
+
+def frozen_encoder(root: Path) -> list[str]:
+    """Settings for an audio tower that stays as it is and hears a clip once."""
+    cache = "--model.model.encoder_cache"
+    kept = [f"{cache}=music_flamingo.models.EncoderCache", f"{cache}.folder={root / 'encoder_cache'}"]
+    return ["--model.freeze=[audio_tower]", *kept, f"{cache}.dtype=float32"]
 
 
 def take_encoder(clap: Path, flamingo: Path) -> None:

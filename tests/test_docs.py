@@ -17,7 +17,7 @@ from music_flamingo.models.audio_flamingo_2 import (
     AudioFlamingo2Config,
     AudioFlamingo2ForConditionalGeneration,
 )
-from music_flamingo.models.audio_flamingo_2.model import BANDS, STEPS
+from music_flamingo.models.audio_flamingo_2.window_features import BANDS, STEPS
 from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.model_kinds import frontend_of
 from music_flamingo.models.tinymu import TinyMUConfig, TinyMUForConditionalGeneration

@@ -1,4 +1,4 @@
-"""What every stage with a language model shares: freezing, the optimizer, and answering the held-out questions.
+"""What every stage with a language model shares: answering the held-out questions.
 
 `music-flamingo test` lets the model answer the test rows and writes `predictions.jsonl` below the run's folder, one
 line per completion, for `music-flamingo report`.
@@ -11,24 +11,17 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.evaluation.scoring import CompletionMode, score_completion
-from music_flamingo.models import MusicLanguageModel, evaluate_frozen_modules, freeze_parameters
+from music_flamingo.models import MusicLanguageModel
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, RolloutEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import on_other_songs
-from music_flamingo.stages.optimization import (
-    CosineSchedule,
-    OptimizerCallable,
-    Schedule,
-    configured_optimizer,
-    num_training_steps,
-)
+from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
+from music_flamingo.stages.training_stage import TrainingStage
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class QuestionData(Protocol):
     vocabulary: Mapping[str, Any]
 
 
-class AnsweringModule(LightningModule):
+class AnsweringModule(TrainingStage):
     """A model that answers questions about songs.
 
     Args:
@@ -75,6 +68,8 @@ class AnsweringModule(LightningModule):
         UserError: an expression in `freeze` matches no parameter.
     """
 
+    model: MusicLanguageModel
+
     def __init__(
         self,
         model: MusicLanguageModel,
@@ -84,15 +79,11 @@ class AnsweringModule(LightningModule):
         evaluation: Sequence[EvaluationPass] = (),
         rewards: Sequence[WeightedReward] = (),
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.optimizer = optimizer
-        self.schedule = schedule
+        super().__init__(model, optimizer, schedule, freeze)
         self.evaluation = tuple(evaluation)
         self.rewards = tuple(rewards)
         self.engine: RolloutEngine = SharedEngine()
         self.generator: torch.Generator | None = None
-        freeze_parameters(model.network, freeze)
 
     @property
     def data(self) -> QuestionData:
@@ -105,14 +96,6 @@ class AnsweringModule(LightningModule):
     def chat(self) -> ConversationFormat:
         """The data module's `ConversationFormat`."""
         return self.data.chat
-
-    def train(self, mode: bool = True) -> "AnsweringModule":
-        super().train(mode)
-        evaluate_frozen_modules(self.model)
-        return self
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configured_optimizer(self.model, self.optimizer, self.schedule, num_training_steps(self.trainer))
 
     def on_test_start(self) -> None:
         folder = Path(self.trainer.default_root_dir)

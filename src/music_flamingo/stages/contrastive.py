@@ -10,26 +10,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.data_modules import Captions
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.losses import compositional_contrastive_loss, found_share, gathered_captions, told_apart_share
-from music_flamingo.models import AFClap, evaluate_frozen_modules, freeze_parameters
-from music_flamingo.stages.optimization import (
-    CosineSchedule,
-    OptimizerCallable,
-    Schedule,
-    configured_optimizer,
-    num_training_steps,
-)
+from music_flamingo.models import AFClap
+from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
+from music_flamingo.stages.training_stage import TrainingStage
 from music_flamingo.step_parts import part
 
 
-class ContrastiveModule(LightningModule):
+class ContrastiveModule(TrainingStage):
     """Tells the captions of a clip from those of all other clips of a step, and from false ones of its own.
 
     In training the captions of all ranks are gathered, however many songs each has. `found` is the share of clips to
@@ -44,6 +37,8 @@ class ContrastiveModule(LightningModule):
         freeze: regular expressions over parameter names; those parameters stay as they are.
     """
 
+    model: AFClap
+
     def __init__(
         self,
         model: AFClap,
@@ -52,21 +47,8 @@ class ContrastiveModule(LightningModule):
         schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
         freeze: Sequence[str] = (),
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.optimizer = optimizer
+        super().__init__(model, optimizer, schedule, freeze)
         self.captions = captions
-        self.schedule = schedule
-        freeze_parameters(model.network, freeze)
-
-    def train(self, mode: bool = True) -> "ContrastiveModule":
-        super().train(mode)
-        evaluate_frozen_modules(self.model)
-        return self
-
-    def on_fit_start(self) -> None:
-        # Weights are loaded in evaluation mode, and Lightning leaves it at that.
-        self.train()
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         audio, positives, negatives = self._embeddings(batch)
@@ -92,9 +74,6 @@ class ContrastiveModule(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.model.network.limit_temperature()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configured_optimizer(self, self.optimizer, self.schedule, num_training_steps(self.trainer))
 
     def _embeddings(self, batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Unit vectors (B, D) of the row's songs, (B, P, D) of their captions, and (B, P, N, D) of the false ones."""

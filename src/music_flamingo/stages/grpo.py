@@ -115,6 +115,9 @@ class GRPOModule(AnsweringModule):
         # In a list, so that the reference is neither trained nor written into checkpoints.
         self._reference = [_frozen_copy(model)] if beta else []
 
+    def on_fit_start(self) -> None:
+        self.eval()  # rollout and update are to be the same policy: dropout would tell them apart
+
     def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
         features = self._features(batch)
         completions = self._rollout(batch, features)

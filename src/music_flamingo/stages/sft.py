@@ -17,10 +17,6 @@ from music_flamingo.stages.answering import AnsweringModule
 class SFTModule(AnsweringModule):
     """Next-token cross entropy on answer tokens, averaged over all answer tokens of all ranks by the rows' weights."""
 
-    def on_fit_start(self) -> None:
-        # Weights are loaded in evaluation mode, and Lightning leaves it at that.
-        self.train()
-
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         loss_sum, weight = self._loss(batch)
         # Ranks hold answer tokens of different weight: divide by the mean over the ranks, not by the rank's own.

@@ -12,8 +12,6 @@ Logs    train/loss, train/accuracy/<tag>, val/loss, val/accuracy/<tag>
 from collections.abc import Mapping, Sequence
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -21,14 +19,9 @@ from torch.nn.utils.rnn import pad_sequence
 from music_flamingo.batch import IGNORE_INDEX, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
-from music_flamingo.models import MusicLanguageModel, evaluate_frozen_modules
-from music_flamingo.stages.optimization import (
-    CosineSchedule,
-    OptimizerCallable,
-    Schedule,
-    configured_optimizer,
-    num_training_steps,
-)
+from music_flamingo.models import MusicLanguageModel
+from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
+from music_flamingo.stages.training_stage import TrainingStage
 from music_flamingo.step_parts import part
 
 
@@ -59,7 +52,7 @@ def pad_songs(songs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
 
 
-class TaggingModule(LightningModule):
+class TaggingModule(TrainingStage):
     """Cross entropy of all tags of all songs.
 
     Args:
@@ -69,6 +62,8 @@ class TaggingModule(LightningModule):
         schedule: of the learning rate.
     """
 
+    model: MusicLanguageModel
+
     def __init__(
         self,
         model: MusicLanguageModel,
@@ -76,32 +71,17 @@ class TaggingModule(LightningModule):
         tags: Mapping[str, Sequence[str]],
         schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.optimizer = optimizer
+        super().__init__(model, optimizer, schedule)
         self.tags = {name: list(values) for name, values in tags.items()}
-        self.schedule = schedule
         heads = {name: TaggingHead(model.audio_width, len(values)) for name, values in self.tags.items()}
         self.heads = nn.ModuleDict(heads)
         model.freeze_behind_songs()
-
-    def train(self, mode: bool = True) -> "TaggingModule":
-        super().train(mode)
-        evaluate_frozen_modules(self.model)
-        return self
-
-    def on_fit_start(self) -> None:
-        # Weights are loaded in evaluation mode, and Lightning leaves it at that.
-        self.train()
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         return self._loss(batch, "train")
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
         self._loss(batch, "val")
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configured_optimizer(self, self.optimizer, self.schedule, num_training_steps(self.trainer))
 
     def _loss(self, batch: PackedBatch, split: str) -> Tensor:
         songs, real = self._embeddings(batch)

@@ -11,8 +11,8 @@ from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor
 from music_flamingo.models.audio_flamingo_2.configuration import HTSAT_LARGE
 from music_flamingo.models.audio_flamingo_2.features import log_mel, sixteen_bits
-from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2Model, heard_tokens
 from music_flamingo.models.audio_flamingo_2.published import renamed_clap
+from music_flamingo.models.audio_flamingo_2.window_features import encode_windows, heard_tokens
 from tests.golden import golden, sound, weight
 
 GOLDEN = golden("afclap")
@@ -58,9 +58,7 @@ def encoder() -> ClapAudioModel:
 @torch.no_grad()
 def encoded(encoder: ClapAudioModel, mel: torch.Tensor) -> torch.Tensor:
     """(W, 64, 2048) of (W, M, F), as Audio Flamingo 2 reads them."""
-    holder = torch.nn.Module()
-    holder.audio_tower = encoder
-    return AudioFlamingo2Model.encode_windows(holder, mel)
+    return encode_windows(encoder, mel)
 
 
 @pytest.mark.parametrize("seconds", SECONDS)

@@ -9,7 +9,7 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
 from music_flamingo.batch import RowBuilder
 from music_flamingo.callbacks.hf_export import export
 from music_flamingo.errors import UserError
-from music_flamingo.models import AFClap, AudioFlamingo2
+from music_flamingo.models import AFClap, AudioFlamingo2, EncoderCache
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AFClapModel
 from music_flamingo.models.audio_flamingo_2.frontend import AFClapFrontend
 from music_flamingo.new_model import init_command
@@ -38,6 +38,21 @@ def test_songs_are_means_of_their_windows_by_what_each_holds() -> None:
         torch.testing.assert_close(vector, mean / mean.norm(), rtol=1e-4, atol=1e-5)
     assert clap.windows_encoded == 5
     assert clap.windows_with_gradient == 0
+
+
+@torch.no_grad()
+def test_a_frozen_encoder_that_keeps_its_outputs_encodes_a_window_once(tmp_path: Path) -> None:
+    kept, plain = AFClap(clap_directory(), EncoderCache(str(tmp_path), "float32")).eval(), model()
+    kept.network.audio_tower.requires_grad_(False)
+    encoded: list[int] = []
+    kept.network.audio_tower.register_forward_hook(lambda *_: encoded.append(1))
+    frontend = AFClapFrontend(AFClapFeatureExtractor())
+    row = RowBuilder(7)
+    for waveform in SONGS:
+        row.add([7], windows=frontend.windows_of([waveform], 3))
+    for _ in range(2):
+        torch.testing.assert_close(kept.embed_songs(row.build()), plain.embed_songs(row.build()), rtol=1e-4, atol=1e-5)
+    assert len(encoded) == kept.windows_encoded / 2 == 5
 
 
 @torch.no_grad()

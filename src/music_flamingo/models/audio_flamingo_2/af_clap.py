@@ -19,6 +19,7 @@ from transformers import ClapAudioConfig, ClapAudioModel, PreTrainedConfig, PreT
 from transformers.configuration_utils import SubConfigSpec
 
 from music_flamingo.models.audio_flamingo_2.configuration import HTSAT_LARGE
+from music_flamingo.models.audio_flamingo_2.window_features import encode_windows
 
 FLAN_T5_BASE = {
     "vocab_size": 32_128,
@@ -90,8 +91,11 @@ class AFClapModel(PreTrainedModel):
 
     def embed_audio(self, input_features: Tensor) -> Tensor:
         """(B, D) unit vectors of mel windows (B, M, F), as `AFClapFeatureExtractor` makes them."""
-        heard = self.audio_tower(input_features=input_features.transpose(1, 2)[:, None]).pooler_output
-        return normalize(self.audio_projection(heard), dim=-1)
+        return self.embed_features(encode_windows(self.audio_tower, input_features))
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """(B, D) unit vectors of windows' dense features (B, A, D')."""
+        return normalize(self.audio_projection(features.mean(1)), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, D) unit vectors of captions.

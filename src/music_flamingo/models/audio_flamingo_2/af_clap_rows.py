@@ -13,6 +13,8 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2.af_clap import AFClapConfig, AFClapModel
 from music_flamingo.models.audio_flamingo_2.af_clap_processor import AFClapProcessor
+from music_flamingo.models.audio_flamingo_2.window_features import kept_windows
+from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.step_parts import part
 
@@ -22,6 +24,7 @@ class AFClap(nn.Module):
 
     Args:
         pretrained: Hugging Face directory of the weights to start from.
+        encoder_cache: keeps what the frozen encoder gives; None encodes each time.
 
     Attributes:
         windows_encoded: audio windows encoded so far.
@@ -31,8 +34,9 @@ class AFClap(nn.Module):
         UserError: `pretrained` is not a directory holding an AF-CLAP with its processor.
     """
 
-    def __init__(self, pretrained: str) -> None:
+    def __init__(self, pretrained: str, encoder_cache: EncoderCache | None = None) -> None:
         super().__init__()
+        self.encoder_cache = encoder_cache
         self.network = load_af_clap(pretrained)
         self.tokenizer: Any = AFClapProcessor.from_pretrained(pretrained, local_files_only=True).tokenizer
         if self.tokenizer.pad_token is None:
@@ -60,7 +64,8 @@ class AFClap(nn.Module):
                 "recording"
             )
         with part("audio encoder"):
-            windows = self.network.embed_audio(batch.audio.features)
+            features = kept_windows(self.network.audio_tower, batch.audio, self.encoder_cache)
+        windows = self.network.embed_features(features)
         self.windows_encoded += len(windows)
         self.windows_with_gradient += len(windows) * windows.requires_grad
         if len(windows) == len(batch.window_counts):

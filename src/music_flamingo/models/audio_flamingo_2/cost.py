@@ -15,7 +15,7 @@ import torch
 
 from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.cross_attention import EXPANSION
-from music_flamingo.models.audio_flamingo_2.model import BANDS, STEPS, heard_tokens
+from music_flamingo.models.audio_flamingo_2.window_features import BANDS, STEPS, heard_tokens
 from music_flamingo.models.cost_model import CostModel, Flops, Workload
 from music_flamingo.models.layer_cost import DecoderCost, encoder_layers_flops
 

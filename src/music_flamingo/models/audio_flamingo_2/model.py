@@ -22,10 +22,8 @@ from music_flamingo.models.audio_flamingo_2.cross_attention import (
     HearingLayer,
     PaddedAudio,
 )
+from music_flamingo.models.audio_flamingo_2.window_features import encode_windows, heard_tokens
 from music_flamingo.models.heard_audio import HeardAudio
-
-BANDS, STEPS = 2, 32
-"""Audio tokens of a window: the low and the high half of the spectrum, each in 32 steps of 0.3125 s."""
 
 
 class AudioFlamingo2PreTrainedModel(PreTrainedModel):
@@ -74,11 +72,6 @@ class AudioFlamingo2Model(AudioFlamingo2PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
 
-    def encode_windows(self, input_features: Tensor) -> Tensor:
-        """(W, 64, D) features of windows (W, M, F): the low half of the spectrum step by step, then the high half."""
-        heard = self.audio_tower(input_features=input_features.transpose(1, 2)[:, None]).last_hidden_state
-        return cast(Tensor, heard.flatten(2).transpose(1, 2))
-
     def hear(self, features: Tensor, mask: Tensor) -> PaddedAudio:
         """What the text hears of songs' features (B, A, D), of which (B, A) bool says which are no padding."""
         return PaddedAudio(self.audio_transform(features, mask), mask)
@@ -90,7 +83,8 @@ class AudioFlamingo2Model(AudioFlamingo2PreTrainedModel):
             input_features: (B, W, M, F) mel windows.
             input_features_mask: (B, W, F), true for frames that are no padding.
         """
-        features = self.encode_windows(input_features.flatten(0, 1)).unflatten(0, input_features.shape[:2])
+        windows = encode_windows(self.audio_tower, input_features.flatten(0, 1))
+        features = windows.unflatten(0, input_features.shape[:2])
         mask = heard_tokens(input_features_mask.sum(-1), input_features.shape[-1])
         return self.hear(features.flatten(1, 2), mask.flatten(1, 2))
 
@@ -180,10 +174,3 @@ class AudioFlamingo2ForConditionalGeneration(AudioFlamingo2PreTrainedModel, Gene
             kwargs["audio"] = self.model.get_audio_features(input_features, input_features_mask)
         everything: Any = super()
         return everything.generate(input_ids, **kwargs)
-
-
-def heard_tokens(mel_lengths: Tensor, num_frames: int) -> Tensor:
-    """(..., 64) bool, which tokens of windows of `num_frames` begin within their first (...) frames, the real ones."""
-    # The last frame is centred on the end of the window.
-    starts = torch.arange(STEPS, device=mel_lengths.device) * ((num_frames - 1) / STEPS)
-    return (starts < mel_lengths[..., None]).tile((BANDS,))

@@ -1,7 +1,7 @@
 """Audio Flamingo 2 on packed rows: songs are heard by cross-attention, and take no place among the tokens."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.audio_flamingo_2.af_clap_rows import load_af_clap
-from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration, heard_tokens
+from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2.row_audio import RowAudio
+from music_flamingo.models.audio_flamingo_2.window_features import heard_tokens, kept_windows
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.models.music_language_model import MusicLanguageModel
@@ -56,7 +57,7 @@ class AudioFlamingo2(MusicLanguageModel):
     def audio_features(self, windows: AudioWindows) -> Tensor:
         """(64 W, D) AF-CLAP features of all windows, one behind the other, those of padding among them."""
         with part("audio encoder"):
-            encoded = self._encode(windows)
+            encoded = kept_windows(self.network.model.audio_tower, windows, self.encoder_cache)
         self.windows_encoded += len(windows)
         return encoded.flatten(0, 1)
 
@@ -93,16 +94,6 @@ class AudioFlamingo2(MusicLanguageModel):
 
     def generation_inputs(self, windows: AudioWindows) -> dict[str, Tensor]:
         return {name: each[None] for name, each in super().generation_inputs(windows).items()}
-
-    def _encode(self, windows: AudioWindows) -> Tensor:
-        """(W, 64, D) outputs of the encoder."""
-        body: Any = self.network.model
-        if self.encoder_cache is None:
-            return cast(Tensor, body.encode_windows(windows.features))
-        encoder = body.audio_tower
-        return torch.stack(
-            self.encoder_cache.encode(lambda window: body.encode_windows(window.features)[0], encoder, windows)
-        )
 
     @staticmethod
     def _rows_of_roots(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor]]:
