@@ -35,8 +35,6 @@ ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
 RECIPES = ("0_contrastive", "songbook_0_contrastive")
 NEGATIVES = (3, 0)
-SECONDS_A_STEP = 320
-"""32 clips."""
 CAPTION_SEED = 1_000
 """No training has it; the clips are others anyway."""
 ORDER, REPLACED = "order of entries exchanged", "one thing replaced"
@@ -98,7 +96,7 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings = [f"--config=recipes/audio_flamingo_2/{recipe}.yaml" for recipe in RECIPES]
         settings += [f"--run.root={root}", f"--run.name=negatives_{number}", f"--run.seed={seed}"]
         settings += [f"--run.flamingo={flamingo}", f"--data.corpus={corpus}"]
-        settings += [f"--model.captions.num_negatives={number}", f"--data.max_duration={SECONDS_A_STEP}"]
+        settings += [f"--model.captions.num_negatives={number}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
         settings += [] if encoder is None else frozen_encoder(root)
         run("fit", *settings)

@@ -5,7 +5,7 @@ Here each tag has a query that attends over the song's embeddings and a linear c
 afterwards.
 
 Input   `music_flamingo.batch.PackedBatch` of songs, with the truth of each in its root's example
-Trains  the heads, and what a song's embeddings come from: encoder and, where they pass it, projector
+Trains  the heads, and what a song's embeddings come from: encoder, and projector or transform
 Logs    train/loss, train/accuracy/<tag>, val/loss, val/accuracy/<tag>
 """
 

@@ -1,7 +1,6 @@
 """Audio Flamingo 2 on packed rows: songs are heard by cross-attention, and take no place among the tokens."""
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,13 +74,8 @@ class AudioFlamingo2(MusicLanguageModel):
             return output
 
     def song_embeddings(self, batch: PackedBatch) -> list[Tensor]:
-        """(A, D) AF-CLAP features of each root: behind an untrained transform the encoder hardly learns at first."""
-        features = self.audio_features(cast(AudioWindows, batch.audio))
-        return [features[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
-
-    def freeze_behind_songs(self) -> None:
-        super().freeze_behind_songs()
-        self.network.model.audio_transform.requires_grad_(False)
+        tokens = self.encode_audio(batch)
+        return [tokens[rows[mask]] for rows, mask in zip(*self._rows_of_roots(batch), strict=True)]
 
     def embed_row(self, batch: PackedBatch, audio: Tensor | None) -> Tensor:
         return self.embed_tokens(batch.input_ids)
