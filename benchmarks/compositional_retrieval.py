@@ -16,13 +16,14 @@ import platform
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from music_flamingo.corpora.songbook.caption_variants import Negative, caption_variants, facts_of
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
@@ -35,9 +36,11 @@ ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
 RECIPES = ("0_contrastive", "songbook_0_contrastive")
 NEGATIVES = (3, 0)
-CAPTION_SEED = 1_000
-"""No training has it; the clips are others anyway."""
-ORDER, REPLACED = "order of entries exchanged", "one thing replaced"
+SECONDS_A_STEP = 320
+"""32 clips."""
+CAPTION_SEEDS = range(1_000, 1_004)
+"""Each a wording of every held-out clip. No training has them; the clips are others anyway."""
+ANY, ORDER, REPLACED = "any of these", "order of entries exchanged", "one thing replaced"
 
 
 class Comparison(NamedTuple):
@@ -96,7 +99,7 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings = [f"--config=recipes/audio_flamingo_2/{recipe}.yaml" for recipe in RECIPES]
         settings += [f"--run.root={root}", f"--run.name=negatives_{number}", f"--run.seed={seed}"]
         settings += [f"--run.flamingo={flamingo}", f"--data.corpus={corpus}"]
-        settings += [f"--model.captions.num_negatives={number}"]
+        settings += [f"--model.captions.num_negatives={number}", f"--data.max_duration={SECONDS_A_STEP}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
         settings += [] if encoder is None else frozen_encoder(root)
         run("fit", *settings)
@@ -130,20 +133,30 @@ def measure(export: Path, data: ConversationDataModule, seed: int) -> Measured:
     for row in data.test_dataloader():
         vectors = model.embed_songs(row)
         for root, vector, windows in zip(row.tree.roots(), vectors, row.window_counts, strict=True):
-            example = row.examples[root]
-            truth, clip = example["custom"]["truth"], str(example["cut"])
             if windows > 1:
                 continue
-            count = len(facts_of(truth))
-            (variant,) = caption_variants(truth, clip, num_positives=1, num_negatives=count, seed=CAPTION_SEED)
-            texts = model.embed_texts([variant.text, *(negative.text for negative in variant.negatives)])
-            near, *false = (texts @ vector).tolist()
-            for negative, other in zip(variant.negatives, false, strict=True):
-                kind = kind_of(negative, facts_of(truth))
-                comparisons.append(Comparison(seed, clip, str(example["custom"]["piece"]), kind, float(near > other)))
+            worded = [compare(model, row.examples[root], vector, seed, number) for number in CAPTION_SEEDS]
+            comparisons += [each for compared, _ in worded for each in compared]
             clips.append(vector)
-            captions.append(texts[:1])
+            captions.append(worded[0][1])
     return Measured(comparisons, float(found_share(torch.stack(clips), torch.stack(captions))))
+
+
+def compare(
+    model: AFClap, example: Mapping[str, Any], vector: Tensor, seed: int, caption_seed: int
+) -> tuple[list[Comparison], Tensor]:
+    """One wording of a clip of unit vector (D,) against all that is false of it, and (1, D) of the true caption."""
+    truth, clip = example["custom"]["truth"], str(example["cut"])
+    facts = facts_of(truth)
+    (variant,) = caption_variants(truth, clip, num_positives=1, num_negatives=len(facts), seed=caption_seed)
+    texts = model.embed_texts([variant.text, *(negative.text for negative in variant.negatives)])
+    near, *false = (texts @ vector).tolist()
+    piece = str(example["custom"]["piece"])
+    compared = [
+        Comparison(seed, clip, piece, kind_of(negative, facts), float(near > other))
+        for negative, other in zip(variant.negatives, false, strict=True)
+    ]
+    return compared, texts[:1]
 
 
 def kind_of(negative: Negative, facts: dict[str, tuple[str, ...]]) -> str:
@@ -153,15 +166,18 @@ def kind_of(negative: Negative, facts: dict[str, tuple[str, ...]]) -> str:
 
 
 def table(measured: dict[int, list[Measured]]) -> list[dict[str, Any]]:
-    """A row for each kind, and for all replacements together: all seeds in one, and each seed's share."""
+    """A row for all, for each kind, and for all replacements together: all seeds in one, and each seed's share."""
     grouped: dict[int, dict[str, list[Comparison]]] = {number: defaultdict(list) for number in NEGATIVES}
     for number, models in measured.items():
         for comparison in (each for model in models for each in model.comparisons):
             grouped[number][comparison.kind].append(comparison)
+            grouped[number][ANY].append(comparison)
             if comparison.kind != ORDER:
                 grouped[number][REPLACED].append(comparison)
-    fields = sorted(set(grouped[NEGATIVES[0]]) - {ORDER, REPLACED})
-    return [table_row(kind, *(grouped[number][kind] for number in NEGATIVES)) for kind in (ORDER, REPLACED, *fields)]
+    fields = sorted(set(grouped[NEGATIVES[0]]) - {ANY, ORDER, REPLACED})
+    return [
+        table_row(kind, *(grouped[number][kind] for number in NEGATIVES)) for kind in (ANY, ORDER, REPLACED, *fields)
+    ]
 
 
 def table_row(kind: str, with_negatives: Sequence[Comparison], without: Sequence[Comparison]) -> dict[str, Any]:
