@@ -1,8 +1,9 @@
 """Outputs of a frozen audio encoder, kept on disk: a window is encoded once, whatever the number of epochs and stages.
 
-What is kept depends on nothing but the window's mel frames and the encoder's weights, whose hashes name it. Time comes
-later, as the same window may stand elsewhere in another song. Each window is encoded by itself: in what company it was
-first seen, before or after an interruption, changes no digit.
+What is kept depends on nothing but the window's mel frames, padding too, as some encoders hear it, and the encoder's
+parameters and buffers, such as a norm's statistics: their hashes name it. Time comes later, as the same window may
+stand elsewhere in another song. Each window is encoded by itself: in what company it was first seen, before or after
+an interruption, changes no digit.
 
 model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained: DIR, encoder_cache:
 {class_path: music_flamingo.models.EncoderCache, init_args: {folder: DIR}}}}
@@ -11,6 +12,7 @@ model: {class_path: music_flamingo.models.MusicFlamingo, init_args: {pretrained:
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -62,9 +64,7 @@ class EncoderCache:
     @torch.no_grad()
     def _output(self, encode: Callable[[AudioWindows], Tensor], window: AudioWindows, folder: Path) -> Tensor:
         """(T, D) of one window's real tokens."""
-        length = int(window.lengths)
-        # The convolutions read two frames of the padding too.
-        path = folder / f"{_hash(window.features[0, :, : length + 2].contiguous())}-{length}.safetensors"
+        path = folder / f"{_hash(window.features[0])}-{int(window.lengths)}.safetensors"
 
         def compute() -> dict[str, Tensor]:
             return {"outputs": encode(window).to("cpu", self.dtype).contiguous()}
@@ -72,10 +72,11 @@ class EncoderCache:
         return kept_tensors(path, compute)["outputs"]
 
     def _hash_of(self, encoder: PreTrainedModel) -> str:
-        """Of the weights and of how they are used; computed again when a parameter was written to."""
-        now = tuple((p.data_ptr(), p._version) for p in encoder.parameters())
+        """Of its state and of how it is used; computed again when a parameter or a buffer was written to."""
+        now = tuple((each.data_ptr(), each._version) for each in chain(encoder.parameters(), encoder.buffers()))
         if now != self._hashed:
-            weights = [_hash(p.detach()) for _, p in sorted(encoder.named_parameters())]
+            state = chain(encoder.named_parameters(), encoder.named_buffers())
+            weights = [_hash(each.detach()) for _, each in sorted(state)]
             settings = json.dumps(encoder.config.to_dict(), sort_keys=True, default=str)
             self._hashed, self._weights_hash = now, hashlib.sha256("".join([settings, *weights]).encode()).hexdigest()
         device = encoder.device.type
@@ -84,4 +85,4 @@ class EncoderCache:
 
 
 def _hash(tensor: Tensor) -> str:
-    return hashlib.blake2b(tensor.cpu().view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(tensor.cpu().flatten().view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
