@@ -159,11 +159,15 @@ def test_with_closed_gates_the_model_is_its_language_model_to_the_bit() -> None:
     )
 
 
+def two_songs() -> dict[str, Tensor]:
+    """Of two windows, and of one, each of which is padded."""
+    frames = torch.tensor([[[1000], [250]], [[600], [0]]])
+    features = torch.randn(2, 2, 64, 1001, generator=torch.Generator().manual_seed(0))
+    return {"input_features": features, "input_features_mask": torch.arange(1001) < frames}
+
+
 def test_greedy_answers_follow_the_audio(model: AudioFlamingo2ForConditionalGeneration) -> None:
-    torch.manual_seed(0)
-    frames = torch.tensor([[1000], [250]])
-    mask = (torch.arange(1001) < frames)[None]
-    given = {"input_features": torch.randn(1, 2, 64, 1001), "input_features_mask": mask}
+    given = {name: each[:1] for name, each in two_songs().items()}
     ids = IDS[:1, :5]
     answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, **given)
     with torch.no_grad():
@@ -172,6 +176,53 @@ def test_greedy_answers_follow_the_audio(model: AudioFlamingo2ForConditionalGene
             assert int(logits[0, -1].argmax()) == int(answer[0, place])
         silent = model(input_ids=ids).logits
         assert not torch.allclose(silent, model(input_ids=ids, **given).logits)
+
+
+def test_several_answers_are_drawn_as_from_inputs_that_are_given_several_times(
+    model: AudioFlamingo2ForConditionalGeneration,
+) -> None:
+    given = {"input_ids": IDS[:2, :5], "attention_mask": torch.ones_like(IDS[:2, :5]), **two_songs()}
+    repeated = {name: each.repeat_interleave(3, 0) for name, each in given.items()}
+    torch.manual_seed(1)
+    drawn = model.generate(**given, max_new_tokens=6, do_sample=True, num_return_sequences=3)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, model.generate(**repeated, max_new_tokens=6, do_sample=True))
+
+
+@torch.no_grad()
+def test_beam_search_finds_what_it_finds_by_definition(model: AudioFlamingo2ForConditionalGeneration) -> None:
+    ids, audio = IDS[:1, :5].repeat(2, 1), heard(model)
+    settings = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "eos_token_id": 3, "pad_token_id": 3}
+    found = model.generate(ids, attention_mask=torch.ones_like(ids), num_beams=3, audio=audio, **settings)
+    songs = [PaddedAudio(audio.features[n : n + 1], audio.mask[n : n + 1]) for n in range(2)]
+    best = [best_beam(model, IDS[0, :5].tolist(), song) for song in songs]
+    assert found.tolist() == best
+    assert best[0] != best[1]
+
+
+def best_beam(model: AudioFlamingo2ForConditionalGeneration, ids: list[int], audio: PaddedAudio) -> list[int]:
+    """The most likely of three beams of four tokens, none of them the end, from whole texts without a cache."""
+    beams: list[tuple[float, list[int]]] = [(0.0, ids)]
+    for _ in range(4):
+        longer = []
+        for score, beam in beams:
+            logprobs = model(input_ids=torch.tensor([beam]), audio=audio).logits[0, -1].log_softmax(-1)
+            logprobs[3] = -torch.inf
+            likely = logprobs.topk(3)
+            pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+            longer += [(score + value, [*beam, token]) for value, token in pairs]
+        beams = sorted(longer, reverse=True)[:3]
+    return beams[0][1]
+
+
+@pytest.mark.parametrize("missing", ["input_features", "input_features_mask"])
+def test_windows_without_their_mask_are_refused_and_a_mask_without_windows(
+    model: AudioFlamingo2ForConditionalGeneration, missing: str
+) -> None:
+    given = {name: each[:1] for name, each in two_songs().items() if name != missing}
+    for method in (model.forward, model.generate):
+        with pytest.raises(UserError, match=rf"^expected {missing} beside {next(iter(given))}, got None: give both"):
+            method(input_ids=IDS[:1, :5], **given)
 
 
 def test_padding_inside_a_window_is_not_heard(model: AudioFlamingo2ForConditionalGeneration) -> None:

@@ -26,17 +26,22 @@ class PaddedAudio:
     Attributes:
         features: (B, A, D) audio tokens.
         mask: (B, A) bool, true where there is audio.
-        is_heard: every text has audio.
+        is_heard: (B, N) bool, which tokens of text have audio to hear; None for all.
     """
 
     features: Tensor
     mask: Tensor
-    is_heard: None = None
+    is_heard: Tensor | None = None
 
     def __call__(self, layer: int, query: Tensor, key_value: KeyValue) -> Tensor:
         """See `HeardAudio`."""
         key, value = key_value(self.features)
         return attended(query, key, value, self.mask[:, None, None])
+
+    def repeated(self, times: int) -> "PaddedAudio":
+        """The audio of a batch in which each text stands so many times in a row."""
+        is_heard = None if self.is_heard is None else self.is_heard.repeat_interleave(times, 0)
+        return PaddedAudio(self.features.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0), is_heard)
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, ClapAudioModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2.audio_transform import AudioTransform
 from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.cross_attention import (
@@ -88,6 +89,21 @@ class AudioFlamingo2Model(AudioFlamingo2PreTrainedModel):
         mask = heard_tokens(input_features_mask.sum(-1), input_features.shape[-1])
         return self.hear(features.flatten(1, 2), mask.flatten(1, 2))
 
+    def heard_in(self, input_features: Tensor | None, input_features_mask: Tensor | None) -> PaddedAudio | None:
+        """What `get_audio_features` gives; None where there is neither.
+
+        Raises:
+            UserError: one without the other.
+        """
+        if input_features is not None and input_features_mask is not None:
+            return self.get_audio_features(input_features, input_features_mask)
+        if input_features is None and input_features_mask is None:
+            return None
+        given, missing = "input_features", "input_features_mask"
+        if input_features is None:
+            given, missing = missing, given
+        raise UserError(f"expected {missing} beside {given}, got None: give both, as the processor does")
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -106,9 +122,12 @@ class AudioFlamingo2Model(AudioFlamingo2PreTrainedModel):
             attention_mask: (B, N).
             audio: what was heard before, in place of `input_features`.
             kwargs: for the language model.
+
+        Raises:
+            UserError: mel windows without their mask, or a mask without windows.
         """
-        if audio is None and input_features is not None and input_features_mask is not None:
-            audio = self.get_audio_features(input_features, input_features_mask)
+        if audio is None:
+            audio = self.heard_in(input_features, input_features_mask)
         output = self.language_model(input_ids=input_ids, attention_mask=attention_mask, audio=audio, **kwargs)
         return cast(BaseModelOutputWithPast, output)
 
@@ -169,8 +188,23 @@ class AudioFlamingo2ForConditionalGeneration(AudioFlamingo2PreTrainedModel, Gene
         input_features_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """As transformers' `generate`; the songs are heard once."""
-        if input_features is not None and input_features_mask is not None:
-            kwargs["audio"] = self.model.get_audio_features(input_features, input_features_mask)
+        """As transformers' `generate`; the songs are heard once.
+
+        Raises:
+            UserError: mel windows without their mask, or a mask without windows.
+        """
+        heard = self.model.heard_in(input_features, input_features_mask)
+        if heard is not None:
+            kwargs["audio"] = heard
         everything: Any = super()
         return everything.generate(input_ids, **kwargs)
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, *args: Any, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Repeat each text for beams and samples, with its audio: transformers repeats tensors alone."""
+        everything: Any = super()
+        input_ids, expanded = everything._expand_inputs_for_generation(expand_size, *args, **kwargs)
+        if expand_size > 1 and isinstance(expanded.get("audio"), PaddedAudio):
+            expanded["audio"] = expanded["audio"].repeated(expand_size)
+        return input_ids, expanded
