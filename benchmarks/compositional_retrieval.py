@@ -28,7 +28,7 @@ from torch import Tensor
 from music_flamingo.corpora.songbook.caption_variants import Negative, caption_variants, facts_of
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.evaluation.intervals import Interval, bootstrap_interval, paired_difference_interval
-from music_flamingo.losses import found_share
+from music_flamingo.evaluation.retrieval import found_share
 from music_flamingo.models import AFClap
 from music_flamingo.models.audio_flamingo_2 import AFClapModel, AudioFlamingo2Model
 

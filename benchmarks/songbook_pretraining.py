@@ -31,7 +31,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import SimpleCutSampler
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -40,7 +40,7 @@ from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.data_modules.conversation_rows import ConversationDataset
 from music_flamingo.errors import UserError
 from music_flamingo.evaluation.intervals import bootstrap_interval
-from music_flamingo.losses import audio_text_contrastive_loss
+from music_flamingo.losses import compositional_contrastive_loss
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.stages import TaggingModule
@@ -89,11 +89,12 @@ class ContrastiveModule(nn.Module):
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """InfoNCE in both directions; the second one costs nothing more."""
         songs = pad_songs(self.model.song_embeddings(batch))
-        audio = torch.cat([pool(*songs) for pool in self.pool], -1)
-        text = self.embed_text([caption_of(batch.examples[root]["custom"]) for root in batch.tree.roots()])
+        audio = normalize(torch.cat([pool(*songs) for pool in self.pool], -1), dim=-1)
+        captions = [caption_of(batch.examples[root]["custom"]) for root in batch.tree.roots()]
+        text = normalize(self.embed_text(captions), dim=-1)
         temperature = self.log_temperature.exp().clamp(min=MIN_TEMPERATURE)
-        to_text = audio_text_contrastive_loss(audio, text, temperature)
-        return (to_text + audio_text_contrastive_loss(text, audio, temperature)) / 2
+        to_text = compositional_contrastive_loss(audio, text[:, None], temperature=temperature)
+        return (to_text + compositional_contrastive_loss(text, audio[:, None], temperature=temperature)) / 2
 
     def embed_text(self, captions: list[str]) -> Tensor:
         """Captions -> (captions, joint) embeddings."""

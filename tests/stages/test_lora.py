@@ -52,7 +52,12 @@ def test_grpo_reinforces_adapters_and_its_reference_stays(
 ) -> None:
     group = SamplingParameters(max_new_tokens=8, num_generations=5)
     settings = {"sampling": group, "beta": 0.1, "freeze": ["audio_tower"], "schedule": CosineSchedule(0.0)}
-    stage = GRPOModule(adapted(dropout=0.0), ADAM, rewards, **settings)  # type: ignore[arg-type]
+    model = adapted(dropout=0.5)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # an untrained one would hide dropout
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    stage = GRPOModule(model, ADAM, rewards, **settings)  # type: ignore[arg-type]
     before, reference = parameters(stage.model), parameters(stage._reference[0])
     trainer = train(stage, data(prompts_only=True), max_steps=2, callbacks=[GRPOSampling()])
     assert trainer.callback_metrics["train/rollout_difference"] < 1e-4

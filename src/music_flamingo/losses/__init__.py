@@ -2,7 +2,6 @@
 
 from music_flamingo.losses.contrastive import (
     GatheredCaptions,
-    audio_text_contrastive_loss,
     compositional_contrastive_loss,
     gathered_captions,
 )
@@ -17,7 +16,6 @@ from music_flamingo.losses.policy_gradient import (
     kl_penalty,
     kl_per_token,
 )
-from music_flamingo.losses.retrieval import found_share, told_apart_share
 
 __all__ = [
     "DAPOLoss",
@@ -26,13 +24,10 @@ __all__ = [
     "GatheredCaptions",
     "PolicyLoss",
     "PolicyTerms",
-    "audio_text_contrastive_loss",
     "clipped_objective",
     "compositional_contrastive_loss",
-    "found_share",
     "gathered_captions",
     "group_advantages",
     "kl_penalty",
     "kl_per_token",
-    "told_apart_share",
 ]

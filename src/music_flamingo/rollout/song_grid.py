@@ -1,11 +1,11 @@
-"""Prompts on the same song, side by side, so that one product serves all that read the song's keys."""
+"""How do all prompts on a song read its keys at once? Their queries stand in one matrix beside one another."""
 
 import torch
 from torch import Tensor
 
 
 class SongGrid:
-    """Prompts in lines of one song each, so that one product serves all that read a song's keys.
+    """Lays prompts into lines of one song each, and back.
 
     Args:
         song_of: (B,) the song of each prompt, by any number; prompts on one song stand together.

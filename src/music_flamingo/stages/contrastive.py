@@ -14,8 +14,9 @@ from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.data_modules import Captions
+from music_flamingo.evaluation.retrieval import found_share, told_apart_share
 from music_flamingo.logged_steps import is_logged_step
-from music_flamingo.losses import compositional_contrastive_loss, found_share, gathered_captions, told_apart_share
+from music_flamingo.losses import compositional_contrastive_loss, gathered_captions
 from music_flamingo.models import AFClap
 from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.stages.training_stage import TrainingStage

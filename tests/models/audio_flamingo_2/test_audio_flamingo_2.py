@@ -12,7 +12,7 @@ from transformers import AutoModelForMultimodalLM
 from music_flamingo.errors import UserError
 from music_flamingo.models.audio_flamingo_2 import AudioFlamingo2Config, AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2.cross_attention import HearingLayer, PaddedAudio
-from music_flamingo.models.audio_flamingo_2.published import renamed
+from music_flamingo.models.audio_flamingo_2.published import renamed, used
 from tests.golden import golden, weight
 
 GOLDEN = golden("af2")
@@ -81,7 +81,7 @@ def published_checkpoint(interval: int = 1) -> dict[str, Tensor]:
 
 def built(interval: int = 1) -> AudioFlamingo2ForConditionalGeneration:
     model = AudioFlamingo2ForConditionalGeneration(AudioFlamingo2Config(**SMALL, cross_attention_interval=interval))
-    missing, unexpected = model.load_state_dict(renamed(published_checkpoint(interval)), strict=False)
+    missing, unexpected = model.load_state_dict(renamed(used(published_checkpoint(interval))), strict=False)
     assert unexpected == []
     assert {name.removeprefix("model.").partition(".")[0] for name in missing} == {"audio_tower", "lm_head"}
     return model.eval()
@@ -151,7 +151,9 @@ def test_with_closed_gates_the_model_is_its_language_model_to_the_bit() -> None:
     with_audio = model(input_ids=IDS, attention_mask=MASK, audio=heard(model)).logits
     assert torch.equal(with_audio, model(input_ids=IDS, attention_mask=MASK).logits)
     state = {
-        name: each for name, each in renamed(published_checkpoint()).items() if "gate" not in name.rpartition(".")[2]
+        name: each
+        for name, each in renamed(used(published_checkpoint())).items()
+        if "gate" not in name.rpartition(".")[2]
     }
     model.load_state_dict(state, strict=False)
     assert_same_text(

@@ -14,7 +14,7 @@ from music_flamingo.models.matpac import MatpacFeatureExtractor
 from music_flamingo.models.matpac.model import fixed_positions
 from music_flamingo.models.tinymu import TinyMUConfig, TinyMUForConditionalGeneration
 from music_flamingo.models.tinymu.processor import TinyMUProcessor
-from music_flamingo.models.tinymu.published import renamed
+from music_flamingo.models.tinymu.published import renamed, used
 from tests.golden import golden, sound, weight
 from tests.models.matpac.test_matpac import published_shapes
 
@@ -69,7 +69,7 @@ def published_checkpoint(width: int) -> dict[str, Tensor]:
 def model() -> TinyMUForConditionalGeneration:
     with torch.device("meta"):
         network = TinyMUForConditionalGeneration(TinyMUConfig(text_config=SMALL_LLAMA, audio_token_id=AUDIO))
-    missing, unexpected = network.load_state_dict(renamed(published_checkpoint(64)), strict=False, assign=True)
+    missing, unexpected = network.load_state_dict(renamed(used(published_checkpoint(64))), strict=False, assign=True)
     assert (missing, unexpected) == (["lm_head.weight"], [])
     network.tie_weights()
     network.model.language_model.rotary_emb = type(network.model.language_model.rotary_emb)(network.config.text_config)

@@ -180,13 +180,12 @@ def _is_used(name: str) -> bool:
     return not _CLAP_NOT_USED.fullmatch(name[clap.end() :]) if clap else name != _ROTATION
 
 
-def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published checkpoint of Audio Flamingo 2 as `AudioFlamingo2ForConditionalGeneration` names it.
+def renamed(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `used` keeps of a checkpoint as `AudioFlamingo2ForConditionalGeneration` names it.
 
     Raises:
         UserError: a name that no such checkpoint has.
     """
-    kept = used(published)
     clap = {_CLAP_PREFIX.sub("", name): each for name, each in kept.items() if _CLAP_PREFIX.match(name)}
     ours = {f"model.audio_tower.audio_encoder.{name}": each for name, each in renamed_clap(clap).items()}
     unknown = []

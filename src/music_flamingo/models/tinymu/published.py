@@ -8,7 +8,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.models.matpac import published as matpac
 from music_flamingo.models.published_names import below, first_names, without_aliases
 from music_flamingo.models.published_sizes import Converted, HeadWidths, decoder_sizes, size
-from music_flamingo.models.tinymu.configuration import TinyMUConfig
+from music_flamingo.models.tinymu.configuration import SMOLLM2, TinyMUConfig
 
 HEAD_DIM = 64
 """Of SmolLM2, whatever its size."""
@@ -36,8 +36,7 @@ def converted(published: Mapping[str, Tensor], heads: HeadWidths) -> Converted:
     config = TinyMUConfig(
         audio_config=matpac.configured(below(weights, "model.audio_tower."), audio_head_dim),
         text_config={
-            "model_type": "llama",
-            **TinyMUConfig.sub_configs_defaults["text_config"].init_kwargs,
+            **SMOLLM2,
             **decoder_sizes(below(weights, "model.language_model."), text_head_dim),
             "head_dim": text_head_dim,
         },
@@ -58,13 +57,12 @@ def used(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in once.items() if name not in left_out}
 
 
-def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published checkpoint as `TinyMUForConditionalGeneration` names it.
+def renamed(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `used` keeps of a checkpoint as `TinyMUForConditionalGeneration` names it.
 
     Raises:
         UserError: a name that no such checkpoint has.
     """
-    kept = used(published)
     ours = {f"model.audio_tower.{name}": each for name, each in matpac.renamed(below(kept, _ENCODER)).items()}
     unknown = []
     for name, tensor in kept.items():

@@ -1,6 +1,6 @@
 import torch
 
-from music_flamingo.losses import found_share, told_apart_share
+from music_flamingo.evaluation.retrieval import found_share, told_apart_share
 
 
 def test_a_clip_has_found_its_captions_where_any_of_them_is_nearest() -> None:
