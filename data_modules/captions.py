@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from music_flamingo.corpora.cut_fields import is_caption, truth_of
 from music_flamingo.corpora.songbook.caption_variants import caption_variants
 from music_flamingo.errors import UserError
 
@@ -63,7 +64,7 @@ class SongbookCaptions(Captions):
         custom = example["custom"]
         visit = [str(custom[name]) for name in ("epoch", "visit") if name in custom]
         variants = caption_variants(
-            custom["truth"],
+            truth_of(example["cut"], custom),
             " ".join([example["cut"], *visit]),
             num_positives=self.num_positives,
             num_negatives=self.num_negatives,
@@ -80,7 +81,7 @@ class WrittenCaptions(Captions):
 
     def __call__(self, example: Example) -> list[Caption]:
         written = example["custom"].get("captions")
-        well_formed = isinstance(written, list) and all(map(_is_caption, written))
+        well_formed = isinstance(written, list) and all(map(is_caption, written))
         if not well_formed or len(written) < self.num_positives:
             raise _wrong(example, f"{self.num_positives} captions with `text` and `negatives`", written)
         captions = [Caption(each["text"], tuple(each["negatives"])) for each in written[: self.num_positives]]
@@ -88,14 +89,6 @@ class WrittenCaptions(Captions):
             if len(caption.negatives) < self.num_negatives:
                 raise _wrong(example, f"{self.num_negatives} negatives of each caption", list(caption.negatives))
         return [Caption(each.text, each.negatives[: self.num_negatives]) for each in captions]
-
-
-def _is_caption(written: Any) -> bool:
-    if not isinstance(written, dict):
-        return False
-    text, negatives = written.get("text"), written.get("negatives")
-    texts = [text, *negatives] if isinstance(negatives, list) else [None]
-    return all(isinstance(each, str) and each.strip() for each in texts)
 
 
 def _wrong(example: Example, expected: str, got: Any) -> UserError:

@@ -61,6 +61,11 @@ def test_auto_classes_know_our_models_whoever_is_imported_first(imports: str) ->
     assert said_by(f"{imports}\n{REGISTERED}") == EXPECTED
 
 
+def test_a_library_that_imports_transformers_and_that_models_import_may_come_after_us() -> None:
+    program = "import music_flamingo, peft; from music_flamingo.models import LoRA; print(peft.LoraConfig.__name__)"
+    assert said_by(program) == "LoraConfig\n"
+
+
 def test_help_and_data_verbs_wait_for_no_model() -> None:
     absent = "[name for name in ('transformers', 'music_flamingo.models') if name in sys.modules]"
     imports = "".join(f"importlib.import_module({name!r})\n" for name in WITHOUT_TRANSFORMERS)

@@ -2,10 +2,11 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from music_flamingo.corpora.conversations import iterate_texts, read_cuts, read_vocabulary
+from music_flamingo.corpora.conversations import iterate_captions, iterate_texts, read_cuts, read_vocabulary
 from music_flamingo.errors import UserError
 from tests.builders import write_corpus
 
@@ -63,6 +64,16 @@ def test_a_conversation_that_cannot_be_asked_is_named(tmp_path: Path, question: 
     manifest(tmp_path, json.dumps(line))
     with pytest.raises(UserError, match=message):
         read_cuts(tmp_path, "train")
+
+
+@pytest.mark.parametrize("captions", [[{"negatives": []}], ["a flute"], "a flute", [{"text": "a flute"}]])
+def test_captions_that_cannot_be_read_are_named(tmp_path: Path, captions: Any) -> None:
+    write_corpus(tmp_path, train=1)
+    line = json.loads(gzip.decompress((tmp_path / "cuts_train.jsonl.gz").read_bytes()))
+    line["custom"]["captions"] = captions
+    manifest(tmp_path, json.dumps(line))
+    with pytest.raises(UserError, match=r"^cut train-0: custom\.captions: expected captions with `text` and `neg"):
+        list(iterate_captions(tmp_path))
 
 
 def test_a_file_that_is_not_compressed_is_named(tmp_path: Path) -> None:

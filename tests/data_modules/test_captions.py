@@ -65,6 +65,12 @@ def test_a_song_with_fewer_captions_is_named(written: Any, message: str) -> None
         WrittenCaptions(2, 2)(example(captions=written))
 
 
+@pytest.mark.parametrize("custom", [{}, {"truth": None}, {"truth": "a flute"}])
+def test_a_song_without_truth_is_named(custom: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^cut clip-7: custom\.truth: expected facts of the song by name, got "):
+        SongbookCaptions()({"cut": "clip-7", "custom": custom})
+
+
 @pytest.mark.parametrize("numbers", [(0, 3), (1, -1)])
 def test_impossible_numbers_are_refused(numbers: tuple[int, int]) -> None:
     with pytest.raises(UserError, match="captions: expected num_positives of at least 1"):

@@ -53,6 +53,17 @@ def test_a_truth_that_the_recipe_does_not_name_is_an_error(
         stage(texture=["solo"]).labels(next(iter(source.val_dataloader())), "texture")
 
 
+def test_a_song_without_truth_is_an_error(data: Callable[..., ConversationDataModule]) -> None:
+    source = data(questions_per_song=0)
+    source.setup("fit")
+    row = next(iter(source.val_dataloader()))
+    del row.examples[row.tree.roots()[1]]["custom"]["truth"]
+    with pytest.raises(
+        UserError, match=r"^cut val-1: custom\.truth: expected facts of the song by name, got None: add"
+    ):
+        stage(drums=["True", "False"]).labels(row, "drums")
+
+
 def test_a_song_is_tagged_alike_beside_a_longer_one() -> None:
     torch.manual_seed(0)
     head = TaggingHead(4, 3).double()

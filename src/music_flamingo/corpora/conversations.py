@@ -7,6 +7,7 @@ from typing import Any
 
 from lhotse import CutSet
 
+from music_flamingo.corpora.cut_fields import is_caption
 from music_flamingo.corpora.places import file_sizes, read_bytes
 from music_flamingo.corpora.songbook.caption_variants import MAX_VARIANTS, caption_variants, facts_of
 from music_flamingo.corpora.songbook.traces import think_text
@@ -34,9 +35,19 @@ def iterate_texts(corpus: str | Path, split: str = "train") -> Iterator[str]:
 
 
 def iterate_captions(corpus: str | Path, split: str = "train") -> Iterator[str]:
-    """What contrastive training reads: captions that the cuts of a split hold, and those of the Songbook's truths."""
+    """What contrastive training reads: captions that the cuts of a split hold, and those of the Songbook's truths.
+
+    Raises:
+        UserError: a cut's captions are none.
+    """
     for cut in open_songs(corpus, split):
-        for written in cut.custom.get("captions") or ():
+        captions = cut.custom.get("captions") or []
+        if not isinstance(captions, list) or not all(map(is_caption, captions)):
+            raise UserError(
+                f"cut {cut.id}: custom.captions: expected captions with `text` and `negatives`, got "
+                f"{ascii(captions)[:80]}: mend them"
+            )
+        for written in captions:
             yield from (written["text"], *written["negatives"])
         truth = cut.custom.get("truth") or {}
         if facts_of(truth):

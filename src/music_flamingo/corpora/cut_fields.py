@@ -1,11 +1,13 @@
 """Do the fields of a cut hold what they must? lhotse takes any JSON there, and fails somewhere else later."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lhotse import AudioSource, Recording
 from lhotse.cut import Cut
+
+from music_flamingo.errors import UserError
 
 _MOST_SAMPLES = 2**53
 """More cannot be counted in float64, by which lengths are compared."""
@@ -14,6 +16,29 @@ _MOST_SAMPLES = 2**53
 def wrong_field(cut: Cut) -> str | None:
     """The first field that cannot be right, as "field: expected this, got that"; None where there is none."""
     return next(_wrong_fields(cut), None)
+
+
+def truth_of(cut_id: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts of a song by name, of a cut with these custom fields.
+
+    Raises:
+        UserError: it has none.
+    """
+    truth = custom.get("truth")
+    if not isinstance(truth, Mapping):
+        raise UserError(
+            f"cut {cut_id}: {_said('custom.truth', 'facts of the song by name', truth)}: add them, or leave the cut out"
+        )
+    return truth
+
+
+def is_caption(written: Any) -> bool:
+    """Whether this is an entry of `custom.captions`: a text, and negatives that may be none."""
+    if not isinstance(written, dict):
+        return False
+    text, negatives = written.get("text"), written.get("negatives")
+    texts = [text, *negatives] if isinstance(negatives, list) else [None]
+    return all(isinstance(each, str) and each.strip() for each in texts)
 
 
 def _wrong_fields(cut: Cut) -> Iterator[str]:

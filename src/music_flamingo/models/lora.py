@@ -2,16 +2,16 @@
 
     y = W x + alpha / rank * B A dropout(x)          A (rank, D), B (D', rank), B = 0 at first
 
-Source: LoRA (arXiv:2106.09685); the layers are those of the library peft.
+Source: LoRA (arXiv:2106.09685); the layers are those of the library peft. Its names are looked up when they are used:
+where peft is imported first, it imports transformers, which imports this file before peft has any.
 """
 
 import re
 from collections.abc import Sequence
 from typing import cast
 
+import peft
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -31,8 +31,8 @@ class LoRA:
         rank: of an addition.
         alpha: an addition counts `alpha / rank` times.
         target_modules: regular expressions over the names of linear layers in the language model.
-        dropout: share of an adapter's inputs left out in training. 0 for GRPO, whose updates have to find the
-            log-probabilities of its rollouts.
+        dropout: share of an adapter's inputs left out in training. GRPO leaves none out, as it updates in evaluation
+            mode.
 
     Raises:
         UserError: a rank, alpha or dropout that cannot be.
@@ -56,8 +56,10 @@ class LoRA:
             UserError: an expression that finds no linear layer.
         """
         targets = self._targets(language_model)
-        settings = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets)
-        inject_adapter_in_model(settings, language_model, ADAPTER)
+        settings = peft.LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets
+        )
+        peft.inject_adapter_in_model(settings, language_model, ADAPTER)
 
     def _targets(self, language_model: nn.Module) -> list[str]:
         """Full names of the layers to adapt."""
@@ -80,7 +82,7 @@ def merged_weights(network: nn.Module) -> dict[str, Tensor]:
         if ".lora_" not in name
     }
     for name, module in network.named_modules():
-        if isinstance(module, Linear):
+        if isinstance(module, peft.tuners.lora.Linear):
             weight = cast(Tensor, module.get_base_layer().weight)
             weights[f"{name}.weight"] = weight + module.get_delta_weight(ADAPTER)
     return weights

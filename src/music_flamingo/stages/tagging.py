@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from music_flamingo.batch import IGNORE_INDEX, PackedBatch
+from music_flamingo.corpora.cut_fields import truth_of
 from music_flamingo.errors import UserError
 from music_flamingo.logged_steps import is_logged_step
 from music_flamingo.models import MusicLanguageModel
@@ -56,7 +57,7 @@ class TaggingModule(TrainingStage):
     """Cross entropy of all tags of all songs.
 
     Args:
-        model: its audio encoder and projector are trained.
+        model: what its songs' embeddings come from is trained; see `freeze_behind_songs`.
         optimizer: called with the trainable parameters.
         tags: field of the cut's `truth` -> its values, as text.
         schedule: of the learning rate.
@@ -111,18 +112,19 @@ class TaggingModule(TrainingStage):
         """(songs,) class of each song, `IGNORE_INDEX` where its truth is not known.
 
         Raises:
-            UserError: a truth that is none of the tag's values.
+            UserError: a cut without truth, or a truth that is none of the tag's values.
         """
         labels = []
         for root in batch.tree.roots():
-            truth = batch.examples[root]["custom"]["truth"].get(tag)
+            example = batch.examples[root]
+            truth = truth_of(example["cut"], example["custom"]).get(tag)
             if truth is None:
                 labels.append(IGNORE_INDEX)
             elif str(truth) in self.tags[tag]:
                 labels.append(self.tags[tag].index(str(truth)))
             else:
-                cut = batch.examples[root]["cut"]
                 raise UserError(
-                    f"cut {cut}: truth.{tag} is {truth!r}, none of model.tags.{tag}: add the value to the recipe"
+                    f"cut {example['cut']}: truth.{tag} is {truth!r}, none of model.tags.{tag}: add the value to the "
+                    "recipe"
                 )
         return torch.tensor(labels)

@@ -1,13 +1,11 @@
 """AF-CLAP on packed rows: a unit vector for each song, and for each text."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoConfig
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.errors import UserError
@@ -15,7 +13,7 @@ from music_flamingo.models.audio_flamingo_2.af_clap import AFClapConfig, AFClapM
 from music_flamingo.models.audio_flamingo_2.af_clap_processor import AFClapProcessor
 from music_flamingo.models.audio_flamingo_2.window_features import kept_windows
 from music_flamingo.models.encoder_cache import EncoderCache
-from music_flamingo.models.model_directory import require_model_directory
+from music_flamingo.models.model_directory import require_model_kind
 from music_flamingo.step_parts import part
 
 
@@ -88,11 +86,5 @@ def load_af_clap(directory: str) -> AFClapModel:
     Raises:
         UserError: there is none.
     """
-    require_model_directory(Path(directory))
-    config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    if not isinstance(config, AFClapConfig):
-        raise UserError(
-            f"{directory}: expected an AF-CLAP, got a model of the kind {config.model_type!r}: give a directory that "
-            "`music-flamingo init --preset af-clap-tiny` or a contrastive stage wrote"
-        )
+    require_model_kind(directory, AFClapConfig)
     return AFClapModel.from_pretrained(directory, local_files_only=True)

@@ -1,7 +1,5 @@
 """Audio Flamingo 2 on packed rows: songs are heard by cross-attention, and take no place among the tokens."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -9,11 +7,12 @@ from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.audio_flamingo_2.af_clap_rows import load_af_clap
+from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2.row_audio import RowAudio
 from music_flamingo.models.audio_flamingo_2.window_features import heard_tokens, kept_windows
 from music_flamingo.models.encoder_cache import EncoderCache
-from music_flamingo.models.model_directory import require_model_directory
+from music_flamingo.models.model_directory import require_model_kind
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.step_parts import part
 
@@ -30,8 +29,8 @@ class AudioFlamingo2(MusicLanguageModel):
         attention: over packed rows; None takes the fastest on the device.
 
     Raises:
-        UserError: `pretrained` is not a directory holding a model with its processor, or `clap` none holding an
-            AF-CLAP with an encoder of the same sizes.
+        UserError: `pretrained` is not a directory holding an Audio Flamingo 2 with its processor, or `clap` none
+            holding an AF-CLAP with an encoder of the same sizes.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class AudioFlamingo2(MusicLanguageModel):
         recompute_above: int | None = None,
         attention: PrefixAttention | None = None,
     ) -> None:
-        require_model_directory(Path(pretrained))
+        require_model_kind(pretrained, AudioFlamingo2Config)
         network = AudioFlamingo2ForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         if clap is not None:
             _replace_encoder(network.model.audio_tower, clap, pretrained)

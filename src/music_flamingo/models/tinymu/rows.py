@@ -1,7 +1,5 @@
 """TinyMU on packed rows."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,9 @@ from music_flamingo.batch import AudioWindows
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.lora import LoRA
-from music_flamingo.models.model_directory import require_model_directory
+from music_flamingo.models.model_directory import require_model_kind
 from music_flamingo.models.music_language_model import MusicLanguageModel
+from music_flamingo.models.tinymu.configuration import TinyMUConfig
 from music_flamingo.models.tinymu.model import TinyMUForConditionalGeneration, encode_windows
 from music_flamingo.step_parts import part
 
@@ -27,7 +26,7 @@ class TinyMU(MusicLanguageModel):
         lora: adapters that train in place of the language model; None trains the language model itself.
 
     Raises:
-        UserError: `pretrained` is not a directory holding a model with its processor.
+        UserError: `pretrained` is not a directory holding a TinyMU with its processor.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class TinyMU(MusicLanguageModel):
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
-        require_model_directory(Path(pretrained))
+        require_model_kind(pretrained, TinyMUConfig)
         network = TinyMUForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
         super().__init__(network, recompute_above, attention, lora)
         self.encoder_cache = encoder_cache
