@@ -53,7 +53,7 @@ VERBS = {
         "music_flamingo.corpora.songbook.build:songbook_command",
         "make a corpus of real music with exact answers",
     ),
-    "init": Verb("music_flamingo.new_model:init_command", "make an untrained model to start from"),
+    "init": Verb("music_flamingo.new_model:init_command", "make a model to start from, untrained or of trained parts"),
     "convert": Verb(
         "music_flamingo.models.converting:convert_command",
         "make a Hugging Face directory of a published checkpoint",
