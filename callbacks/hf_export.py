@@ -14,7 +14,8 @@ from music_flamingo.models.model_directory import require_model_directory
 class HFExport(Callback):
     """At the end of a fit, writes weights, configuration and processor to `export/` below the run's folder.
 
-    Adapters are merged into the weights.
+    Adapters are merged into the weights, which are written as they train: in float32, so that the next stage starts
+    from what this one reached. `from_pretrained(directory, dtype=torch.bfloat16)` loads half the size.
 
     Args:
         processor: Hugging Face directory whose processor is copied beside the weights.

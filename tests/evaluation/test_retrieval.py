@@ -22,3 +22,9 @@ def test_a_caption_is_told_apart_where_it_is_nearer_than_each_of_its_negatives()
     negatives = torch.tensor([[[[0.0, 1.0], [0.5, 0.0]], [[0.9, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.8, -0.6]]]])
     # The first beats both, the second loses to 0.9, the third only ties.
     assert told_apart_share(audio, captions, negatives).item() == torch.tensor(1 / 3).item()
+
+
+def test_autocast_makes_no_ties_of_what_is_nearly_as_near() -> None:
+    audio, captions = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.801, 0.599]]])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert told_apart_share(audio, captions, torch.tensor([[[[0.8, 0.6]]]])) == 1

@@ -42,9 +42,10 @@ def test_autocast_sets_the_precision_of_the_head_and_not_of_the_result() -> None
     hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(9, 8, requires_grad=True)
     ids = torch.randint(0, 9, (6,))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours, _ = token_logprobs(hidden, weight, ids)
-    rounded = hidden.bfloat16() @ weight.bfloat16().T
-    torch.testing.assert_close(ours, rounded.float().log_softmax(-1).gather(-1, ids[:, None])[:, 0])
+        ours, entropies = token_logprobs(hidden, weight, ids)
+    rounded = (hidden.bfloat16() @ weight.bfloat16().T).detach().float()
+    torch.testing.assert_close(ours, rounded.log_softmax(-1).gather(-1, ids[:, None])[:, 0])
+    torch.testing.assert_close(entropies, torch.distributions.Categorical(logits=rounded).entropy())
     ours.sum().backward()
     assert ours.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
 

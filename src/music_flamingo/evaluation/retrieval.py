@@ -13,7 +13,7 @@ def found_share(audio: Tensor, positives: Tensor, offset: int = 0) -> Tensor:
         positives: (C, P, D) unit vectors of the captions of these and other clips.
         offset: the captions of the first clip are `positives[offset]`.
     """
-    nearest = torch.einsum("bd,cpd->bcp", audio.float(), positives.float()).flatten(1).argmax(1)
+    nearest = _similarities("bd,cpd->bcp", audio, positives).flatten(1).argmax(1)
     own = torch.arange(len(audio), device=audio.device) + offset
     return (nearest // positives.shape[1] == own).float().mean()
 
@@ -29,6 +29,12 @@ def told_apart_share(audio: Tensor, positives: Tensor, negatives: Tensor) -> Ten
         positives: (B, P, D) unit vectors of their captions.
         negatives: (B, P, N, D) unit vectors, N for each caption, one at least.
     """
-    near = torch.einsum("bd,bpd->bp", audio.float(), positives.float())
-    false = torch.einsum("bd,bpnd->bpn", audio.float(), negatives.float())
+    near = _similarities("bd,bpd->bp", audio, positives)
+    false = _similarities("bd,bpnd->bpn", audio, negatives)
     return (near > false.amax(-1)).float().mean()
+
+
+def _similarities(equation: str, audio: Tensor, captions: Tensor) -> Tensor:
+    """In float32, under autocast too, where near ones would become equal."""
+    with torch.autocast(audio.device.type, enabled=False):
+        return torch.einsum(equation, audio.float(), captions.float())

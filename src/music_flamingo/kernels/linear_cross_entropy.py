@@ -56,7 +56,8 @@ class _TokenLogprobs(torch.autograd.Function):
             targets = logits.gather(-1, token_ids[rows, None])[:, 0]
             normalisers[rows] = normaliser = logits.logsumexp(-1)
             logprobs[rows] = targets - normaliser
-            expected = torch.linalg.vecdot((logits - normaliser[:, None]).exp_(), logits)
+            # A vecdot would round both to bfloat16 under autocast.
+            expected = (logits - normaliser[:, None]).exp_().mul_(logits).sum(-1)
             entropies[rows] = normaliser - expected
         ctx.save_for_backward(hidden, weight, token_ids, normalisers)
         ctx.temperature, ctx.chunk_rows = temperature, chunk_rows

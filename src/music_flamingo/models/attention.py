@@ -61,7 +61,7 @@ def fastest_attention(device: str, dtype: torch.dtype) -> PrefixAttention:
     return VarlenFlash() if device == "cuda" and dtype in {torch.bfloat16, torch.float16} else PlainAttention()
 
 
-def _attention(
+def attention_interface(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -71,9 +71,11 @@ def _attention(
     attend: Attend | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: tensors are (1, H, N, D), the result (1, N, H, D)."""
+    """Transformers' attention interface: tensors are (1, H, N, D), the result (1, N, H, D) in the dtype of `value`."""
     if attend is None or attention_mask is not None or query.shape[0] != 1:
         raise RuntimeError("prefix-tree attention takes one packed row, no attention mask and an `attend` argument")
+    # Rotary tables are float32, and under autocast so is what they turned.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     output = attend(int(module.layer_idx), query[0], key[0], value[0], scaling)  # type: ignore[arg-type]
     return output.transpose(0, 1)[None], None
 
@@ -82,5 +84,5 @@ def _no_mask(*_: Any, **__: Any) -> None:
     """The layout says who sees whom."""
 
 
-AttentionInterface.register(PREFIX_TREE, _attention)
+AttentionInterface.register(PREFIX_TREE, attention_interface)
 AttentionMaskInterface.register(PREFIX_TREE, _no_mask)

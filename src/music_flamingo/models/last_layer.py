@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, apply_rotary_pos_emb
 
-from music_flamingo.models.attention import Attend
+from music_flamingo.models.attention import Attend, attention_interface
 
 
 class LastLayer(Qwen2DecoderLayer):
@@ -37,8 +37,8 @@ class LastLayer(Qwen2DecoderLayer):
         query, _ = apply_rotary_pos_emb(query, query[:, :0], cos.index_select(1, rows), sin.index_select(1, rows))
         _, key = apply_rotary_pos_emb(key[:, :0], key, cos, sin)
         value = _heads(attention.v_proj(hidden), attention.head_dim)
-        output = attend(attention.layer_idx, query[0], key[0], value[0], attention.scaling)
-        return cast(Tensor, attention.o_proj(output.transpose(0, 1).flatten(1)))
+        output, _ = attention_interface(attention, query, key, value, None, attention.scaling, attend=attend)
+        return cast(Tensor, attention.o_proj(output[0].flatten(1)))
 
 
 def read_selected_rows(language_model: PreTrainedModel) -> bool:

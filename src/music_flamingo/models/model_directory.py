@@ -1,10 +1,14 @@
-"""Whether a folder holds what `from_pretrained` needs, and of which kind."""
+"""What a Hugging Face directory has to hold, and how its weights are loaded."""
 
 from pathlib import Path
+from typing import TypeVar
 
-from transformers import PreTrainedConfig
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from music_flamingo.errors import UserError
+
+Network = TypeVar("Network", bound=PreTrainedModel)
 
 
 def require_model_directory(directory: str | Path) -> None:
@@ -21,7 +25,20 @@ def require_model_directory(directory: str | Path) -> None:
             )
 
 
-def require_model_kind(directory: str | Path, kind: type[PreTrainedConfig]) -> None:
+def load_weights(kind: type[Network], directory: str | Path) -> Network:
+    """The model of a Hugging Face directory, in float32 whatever the dtype of its files.
+
+    AdamW's small steps are lost to rounding in bfloat16, in which weights are published. Mixed precision rounds what it
+    multiplies and nothing else.
+
+    Raises:
+        UserError: the directory lacks a model of this kind, or its processor.
+    """
+    _require_kind(directory, kind.config_class)
+    return kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+
+
+def _require_kind(directory: str | Path, kind: type[PreTrainedConfig]) -> None:
     """Raise a UserError unless `directory` holds a model whose configuration is of the class `kind`, with processor."""
     require_model_directory(directory)
     found = PreTrainedConfig.get_config_dict(directory, local_files_only=True)[0].get("model_type")

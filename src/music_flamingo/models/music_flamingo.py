@@ -9,14 +9,14 @@ Source: Music Flamingo (arXiv:2511.10289), section 3; transformers 5.23, `MusicF
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import AudioFlamingo3Encoder, MusicFlamingoConfig, MusicFlamingoForConditionalGeneration
+from transformers import AudioFlamingo3Encoder, MusicFlamingoForConditionalGeneration
 
 from music_flamingo.batch import AudioWindows
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.audio_encoder import encode_windows
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.lora import LoRA
-from music_flamingo.models.model_directory import require_model_kind
+from music_flamingo.models.model_directory import load_weights
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.models.time_embedding import TimeEmbedding, record_time_embedding, recorded_time_embedding
 from music_flamingo.step_parts import part
@@ -48,8 +48,7 @@ class MusicFlamingo(MusicLanguageModel):
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
-        require_model_kind(pretrained, MusicFlamingoConfig)
-        network = MusicFlamingoForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        network = load_weights(MusicFlamingoForConditionalGeneration, pretrained)
         super().__init__(network, recompute_above, attention, lora)
         self.encoder_cache = encoder_cache
         self.time_embedding = time_embedding or recorded_time_embedding(network.config)

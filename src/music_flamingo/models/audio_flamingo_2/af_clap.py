@@ -95,7 +95,7 @@ class AFClapModel(PreTrainedModel):
 
     def embed_features(self, features: Tensor) -> Tensor:
         """(B, D) unit vectors of windows' dense features (B, A, D')."""
-        return normalize(self.audio_projection(features.mean(1)), dim=-1)
+        return _unit(self.audio_projection(features.mean(1)))
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, D) unit vectors of captions.
@@ -107,12 +107,17 @@ class AFClapModel(PreTrainedModel):
         states = self.text_tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         is_token = attention_mask[..., None].to(states.dtype)
         mean = (states * is_token).sum(1) / is_token.sum(1)
-        return normalize(self.text_projection(mean), dim=-1)
+        return _unit(self.text_projection(mean))
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if module is self:
             nn.init.constant_(self.log_scale, -math.log(self.config.temperature))
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Brought to length 1, which bfloat16 would miss by up to 0.4 %: as much as tells captions apart."""
+    return normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
 
 
 def _projection(width: int, projection_dim: int) -> nn.Sequential:

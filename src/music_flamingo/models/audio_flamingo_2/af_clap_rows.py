@@ -9,11 +9,11 @@ from torch.nn.functional import normalize
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.errors import UserError
-from music_flamingo.models.audio_flamingo_2.af_clap import AFClapConfig, AFClapModel
+from music_flamingo.models.audio_flamingo_2.af_clap import AFClapModel
 from music_flamingo.models.audio_flamingo_2.af_clap_processor import AFClapProcessor
 from music_flamingo.models.audio_flamingo_2.window_features import kept_windows
 from music_flamingo.models.encoder_cache import EncoderCache
-from music_flamingo.models.model_directory import require_model_kind
+from music_flamingo.models.model_directory import load_weights
 from music_flamingo.step_parts import part
 
 
@@ -86,5 +86,4 @@ def load_af_clap(directory: str) -> AFClapModel:
     Raises:
         UserError: there is none.
     """
-    require_model_kind(directory, AFClapConfig)
-    return AFClapModel.from_pretrained(directory, local_files_only=True)
+    return load_weights(AFClapModel, directory)

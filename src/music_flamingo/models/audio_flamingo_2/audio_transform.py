@@ -67,6 +67,7 @@ def rotated(heads: Tensor) -> Tensor:
     size = min(heads.shape[-1], max(heads.shape[-1] // 2, FEWEST_ROTARY))
     exponents = torch.arange(0, size, 2, device=heads.device, dtype=torch.float32) / size
     angles = torch.arange(heads.shape[2], device=heads.device, dtype=torch.float32)[:, None] / ROTARY_BASE**exponents
-    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
+    cos, sin = angles.cos(), angles.sin()
     first, second, rest = heads.split([size // 2, size // 2, heads.shape[-1] - size], dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch.cat([turned.to(heads.dtype), rest], dim=-1)

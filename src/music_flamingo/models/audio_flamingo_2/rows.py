@@ -7,12 +7,11 @@ from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.audio_flamingo_2.af_clap_rows import load_af_clap
-from music_flamingo.models.audio_flamingo_2.configuration import AudioFlamingo2Config
 from music_flamingo.models.audio_flamingo_2.model import AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2.row_audio import RowAudio
 from music_flamingo.models.audio_flamingo_2.window_features import heard_tokens, kept_windows
 from music_flamingo.models.encoder_cache import EncoderCache
-from music_flamingo.models.model_directory import require_model_kind
+from music_flamingo.models.model_directory import load_weights
 from music_flamingo.models.music_language_model import MusicLanguageModel
 from music_flamingo.step_parts import part
 
@@ -41,8 +40,7 @@ class AudioFlamingo2(MusicLanguageModel):
         recompute_above: int | None = None,
         attention: PrefixAttention | None = None,
     ) -> None:
-        require_model_kind(pretrained, AudioFlamingo2Config)
-        network = AudioFlamingo2ForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        network = load_weights(AudioFlamingo2ForConditionalGeneration, pretrained)
         if clap is not None:
             _replace_encoder(network.model.audio_tower, clap, pretrained)
         super().__init__(network, recompute_above, attention)

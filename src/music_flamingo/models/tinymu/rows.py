@@ -7,9 +7,8 @@ from music_flamingo.batch import AudioWindows
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.models.encoder_cache import EncoderCache
 from music_flamingo.models.lora import LoRA
-from music_flamingo.models.model_directory import require_model_kind
+from music_flamingo.models.model_directory import load_weights
 from music_flamingo.models.music_language_model import MusicLanguageModel
-from music_flamingo.models.tinymu.configuration import TinyMUConfig
 from music_flamingo.models.tinymu.model import TinyMUForConditionalGeneration, encode_windows
 from music_flamingo.step_parts import part
 
@@ -37,8 +36,7 @@ class TinyMU(MusicLanguageModel):
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
-        require_model_kind(pretrained, TinyMUConfig)
-        network = TinyMUForConditionalGeneration.from_pretrained(pretrained, local_files_only=True)
+        network = load_weights(TinyMUForConditionalGeneration, pretrained)
         super().__init__(network, recompute_above, attention, lora)
         self.encoder_cache = encoder_cache
 
