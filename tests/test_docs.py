@@ -83,7 +83,9 @@ def test_the_parts_have_as_many_parameters_as_the_page_says(models: list[PreTrai
     assert numbers_in("cross-attention", " M") == [millions(cross_attention(models[1]))]
     assert numbers_in("language model", " M") == [millions(language_model(model)) for model in models]
     assert numbers_in("all parts", " M") == [millions([model]) for model in models]
-    assert numbers_in("weights in bfloat16", " GB") == [round(2 * millions([model]) / 1000, 1) for model in models]
+    for dtype, size in (("bfloat16", 2), ("float32", 4)):
+        expected = [round(size * millions([model]) / 1000, 1) for model in models]
+        assert numbers_in(f"weights in {dtype}", " GB") == expected
 
 
 def test_the_drawing_has_the_sizes_of_the_page() -> None:

@@ -1,5 +1,6 @@
 """Every recipe can be read, and every key in it means something."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from music_flamingo.invocation import parse_invocation
 from music_flamingo.recipe import Override, read_recipe
 from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
+from music_flamingo.stages.training_stage import PRECISIONS
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.yaml"))
@@ -46,6 +48,12 @@ def folders(trainer: dict[str, object]) -> list[object]:
     blocks = [trainer.get("logger"), *(trainer.get("callbacks") or [])]  # type: ignore[misc]
     settings = [block.get("init_args", {}) for block in blocks if isinstance(block, dict)]
     return [init_args[name] for init_args in settings for name in ("save_dir", "dirpath") if name in init_args]
+
+
+@pytest.mark.parametrize("file", [*RECIPES, "README.md", "docs/models.md"])
+def test_what_is_said_of_precision_is_a_precision_that_stages_take(file: str) -> None:
+    said = re.findall(r"\bprecision[=:]\s*([^\s,}]+)", (ROOT / file).read_text())
+    assert set(said) <= set(PRECISIONS)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -7,8 +7,12 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
+from music_flamingo.errors import UserError
 from music_flamingo.models import evaluate_frozen_modules, freeze_parameters
 from music_flamingo.stages.optimization import OptimizerCallable, Schedule, configured_optimizer, num_training_steps
+
+PRECISIONS = ("32-true", "bf16-mixed")
+"""bfloat16 throughout loses small steps of the optimizer, and GRPO clips gradients that float16 has scaled."""
 
 
 class TrainingStage(LightningModule):
@@ -34,6 +38,14 @@ class TrainingStage(LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         freeze_parameters(self.model.network, freeze)
+
+    def setup(self, stage: str) -> None:
+        precision = self.trainer.precision
+        if precision not in PRECISIONS:
+            raise UserError(
+                f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {precision}: use bf16-mixed, "
+                "which keeps weights and optimizer in float32"
+            )
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
