@@ -1,7 +1,7 @@
 """What a Hugging Face directory has to hold, and how its weights are loaded."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -34,7 +34,7 @@ def load_weights(kind: type[Network], directory: str | Path) -> Network:
     Raises:
         UserError: the directory lacks a model of this kind, or its processor.
     """
-    _require_kind(directory, kind.config_class)
+    _require_kind(directory, cast(type[PreTrainedConfig], kind.config_class))
     return kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
 
 
