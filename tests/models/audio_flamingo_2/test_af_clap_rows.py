@@ -116,3 +116,15 @@ def test_audio_flamingo_2_takes_the_encoder_of_an_af_clap() -> None:
 def test_an_encoder_of_other_sizes_is_refused_with_both_directories() -> None:
     with pytest.raises(UserError, match=r"clap: expected an encoder of the sizes in .*tiny, .* got .* in .*clap: give"):
         AudioFlamingo2(flamingo_directory(), clap=clap_directory())
+
+
+@torch.no_grad()
+def test_an_untrained_preset_tells_texts_of_the_same_words_in_another_order_apart() -> None:
+    clap = AFClap(preset_directory("af-clap-tiny")).eval()
+    texts = ["the flute enters before the violin .", "the violin enters before the flute ."]
+    with_positions = float((clap.embed_texts(texts)).diff(dim=0).norm())
+    (first, *_) = clap.network.text_tower.encoder.block
+    first.layer[0].SelfAttention.relative_attention_bias.weight.zero_()
+    bag_of_words = float((clap.embed_texts(texts)).diff(dim=0).norm())
+    assert bag_of_words < 1e-5
+    assert with_positions > 1e-2
