@@ -39,6 +39,7 @@ def build(preset: str, texts: Iterable[str]) -> tuple[AFClapModel, AFClapProcess
         projection_dim=size["projection_dim"],
     )
     model = AFClapModel(config)
-    first_attention: Any = model.text_tower.encoder.block[0].layer[0]
-    nn.init.normal_(first_attention.SelfAttention.relative_attention_bias.weight, std=POSITION_BIAS_STD)
+    text_tower: Any = model.text_tower  # transformers does not type its layers
+    first_layer = text_tower.encoder.block[0].layer[0]
+    nn.init.normal_(first_layer.SelfAttention.relative_attention_bias.weight, std=POSITION_BIAS_STD)
     return model, AFClapProcessor(AFClapFeatureExtractor(), tokenizer)
