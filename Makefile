@@ -50,7 +50,11 @@ audio-flamingo-2: $(INSTALLED)  ## the curriculum of Audio Flamingo 2 at tiny si
 	$(BIN)/music-flamingo init --preset af-clap-tiny --out $(AF2)/0_clap --corpus $(AF2)/corpus
 	$(BIN)/music-flamingo init --preset audio-flamingo-2-tiny --out $(AF2)/0_init --corpus $(AF2)/corpus
 	$(BIN)/music-flamingo fit --config $(AF2_STAGES)/0_contrastive.yaml --config $(AF2_STAGES)/songbook_0_contrastive.yaml
-	for stage in 1_alignment 2_sft 3_long; do $(BIN)/music-flamingo fit --test \
+	$(BIN)/music-flamingo fit --config $(SONGBOOK)/1_tagging.yaml --config $(AF2_STAGES)/songbook_0_tagging.yaml \
+	    --model.model.clap=$(AF2)/0_contrastive/export
+	$(BIN)/music-flamingo fit --test --config $(AF2_STAGES)/1_alignment.yaml \
+	    --config $(AF2_STAGES)/songbook_1_alignment.yaml --config $(AF2_STAGES)/songbook_tagged.yaml
+	for stage in 2_sft 3_long; do $(BIN)/music-flamingo fit --test \
 	    --config $(AF2_STAGES)/$$stage.yaml --config $(AF2_STAGES)/songbook_$$stage.yaml; done
 	$(BIN)/music-flamingo report $(AF2)
 

@@ -35,11 +35,13 @@ from music_flamingo.models.audio_flamingo_2 import AFClapModel, AudioFlamingo2Mo
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
 RECIPES = ("0_contrastive", "songbook_0_contrastive")
-NEGATIVES = (3, 0)
+NEGATIVES = (2, 0)
+FURTHER_FACTS = 1
+"""Said beside who plays."""
 SECONDS_A_STEP = 320
 """32 clips."""
-CAPTION_SEEDS = range(1_000, 1_004)
-"""Each a wording of every held-out clip. No training has them; the clips are others anyway."""
+CAPTION_SEEDS = range(1_000, 1_008)
+"""Each a wording of every held-out clip, saying another fact. No training has them; the clips are others anyway."""
 ANY, ORDER, REPLACED = "any of these", "order of entries exchanged", "one thing replaced"
 
 
@@ -99,7 +101,8 @@ def train(root: Path, corpus: Path, flamingo: Path, seed: int, steps: int | None
         settings = [f"--config=recipes/audio_flamingo_2/{recipe}.yaml" for recipe in RECIPES]
         settings += [f"--run.root={root}", f"--run.name=negatives_{number}", f"--run.seed={seed}"]
         settings += [f"--run.flamingo={flamingo}", f"--data.corpus={corpus}"]
-        settings += [f"--model.captions.num_negatives={number}", f"--data.max_duration={SECONDS_A_STEP}"]
+        settings += [f"--model.captions.num_negatives={number}", "--model.captions.num_positives=1"]
+        settings += [f"--model.captions.further_facts={FURTHER_FACTS}", f"--data.max_duration={SECONDS_A_STEP}"]
         settings += [] if steps is None else [f"--trainer.max_steps={steps}"]
         settings += [] if encoder is None else frozen_encoder(root)
         run("fit", *settings)
@@ -148,7 +151,9 @@ def compare(
     """One wording of a clip of unit vector (D,) against all that is false of it, and (1, D) of the true caption."""
     truth, clip = example["custom"]["truth"], str(example["cut"])
     facts = facts_of(truth)
-    (variant,) = caption_variants(truth, clip, num_positives=1, num_negatives=len(facts), seed=caption_seed)
+    (variant,) = caption_variants(
+        truth, clip, num_positives=1, num_negatives=1 + FURTHER_FACTS, seed=caption_seed, further_facts=FURTHER_FACTS
+    )
     texts = model.embed_texts([variant.text, *(negative.text for negative in variant.negatives)])
     near, *false = (texts @ vector).tolist()
     piece = str(example["custom"]["piece"])

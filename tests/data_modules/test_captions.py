@@ -38,6 +38,13 @@ def test_a_caption_without_negatives_is_enough_where_none_are_wanted() -> None:
     assert [caption.negatives for caption in captions] == [()]
 
 
+def test_songbook_captions_may_say_little() -> None:
+    captions = SongbookCaptions(2, 1, further_facts=1)(example())
+    assert [caption.text.count(" .") for caption in captions] == [2, 2]
+    with pytest.raises(UserError, match="further_facts of at least 0, got -1"):
+        SongbookCaptions(further_facts=-1)
+
+
 def test_written_captions_are_the_first_ones_of_the_corpus() -> None:
     (caption,) = WrittenCaptions(1, 1)(example(captions=WRITTEN))
     assert caption.text == "a flute, then a violin"

@@ -193,3 +193,20 @@ def test_what_cannot_be_written_is_refused() -> None:
         caption_variants(duet(), "a", num_positives=5)
     with pytest.raises(UserError, match="num_negatives: expected 0 to 10, what can be false of cut a, got 11"):
         caption_variants(BARE, "a", num_negatives=11)
+
+
+@pytest.mark.parametrize("further", [0, 1, 2])
+def test_captions_say_who_plays_and_at_most_so_many_further_facts(further: int) -> None:
+    spoken = set()
+    for song in range(30):
+        variants = caption_variants(duet(), str(song), num_positives=2, num_negatives=1, further_facts=further)
+        for variant in variants:
+            assert instruments(variant.text) == tuple(entry["instrument"] for entry in duet()["entries"])
+            assert variant.text.count(" .") == 1 + further
+        spoken.add(variants[0].text)
+    assert len(spoken) > 10 * further
+
+
+def test_of_fewer_facts_captions_say_all() -> None:
+    said = caption_variants(BARE, "0", num_negatives=1, further_facts=9)[0].text
+    assert read(said) == expected(BARE)

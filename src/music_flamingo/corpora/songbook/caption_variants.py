@@ -43,6 +43,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 }
 """Field -> the ways to say it; a value is said by its own word, or as `_PHRASES` has it."""
 
+WHO_PLAYS = ("instrument", "entries", "together")
+"""Of these fields a song has one at most."""
+
 MAX_VARIANTS = min(len(wordings) for wordings in WORDINGS.values())
 
 _PHRASES = {
@@ -95,8 +98,14 @@ class Variant:
     negatives: tuple[Negative, ...]
 
 
-def caption_variants(
-    truth: Mapping[str, Any], song: str, *, num_positives: int = 3, num_negatives: int = 3, seed: int = 0
+def caption_variants(  # noqa: PLR0913 - one option each
+    truth: Mapping[str, Any],
+    song: str,
+    *,
+    num_positives: int = 3,
+    num_negatives: int = 3,
+    seed: int = 0,
+    further_facts: int | None = None,
 ) -> list[Variant]:
     """True captions that say the same facts in other words, each with its negatives.
 
@@ -109,11 +118,13 @@ def caption_variants(
         num_positives: how many captions, up to 4.
         num_negatives: of each caption.
         seed: another seed chooses otherwise.
+        further_facts: what captions say beside who plays, so many facts at most; None says all.
 
     Raises:
         UserError: more captions or negatives than there are, or a truth without facts.
     """
-    facts = facts_of(truth)
+    rng = random.Random(hashlib.sha256(f"{seed}\0{song}".encode()).digest())
+    facts = facts_of(truth) if further_facts is None else _some_of(facts_of(truth), further_facts, rng)
     if not facts:
         raise UserError(f"cut {song}: its truth holds no fact to put into a caption; leave the cut out")
     if not 1 <= num_positives <= MAX_VARIANTS:
@@ -124,7 +135,6 @@ def caption_variants(
         raise UserError(
             f"num_negatives: expected 0 to {num_false}, what can be false of cut {song}, got {num_negatives}"
         )
-    rng = random.Random(hashlib.sha256(f"{seed}\0{song}".encode()).digest())
     wordings = {field: rng.sample(range(len(WORDINGS[field])), num_positives) for field in facts}
     return [
         _variant(facts, {field: drawn[i] for field, drawn in wordings.items()}, false_facts, num_negatives, rng)
@@ -147,6 +157,13 @@ def facts_of(truth: Mapping[str, Any]) -> dict[str, Value]:
     if truth.get("sections"):
         facts["structure"] = tuple(truth["sections"])
     return facts
+
+
+def _some_of(facts: Mapping[str, Value], further: int, rng: random.Random) -> dict[str, Value]:
+    """Who plays, and so many others."""
+    others = [field for field in facts if field not in WHO_PLAYS]
+    said = {*WHO_PLAYS, *rng.sample(others, min(further, len(others)))}
+    return {field: value for field, value in facts.items() if field in said}
 
 
 def _who_plays(entries: Sequence[Mapping[str, Any]]) -> dict[str, Value]:

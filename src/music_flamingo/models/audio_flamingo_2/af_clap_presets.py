@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PADDING, END = "<pad>", "</s>"
-POSITION_BIAS_STD = 1.0
+POSITION_BIAS_STD = 3.0
 """Of an untrained text tower's biases of attention by distance. T5's own, 0.1 at this width, leave attention so even
 that a text is the bag of its words, and the songbook's few steps never teach who enters first."""
 
