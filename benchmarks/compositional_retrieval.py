@@ -1,6 +1,6 @@
 """Do compositional negatives teach AF-CLAP who enters first, and which instrument, tempo or texture it is?
 
-    python benchmarks/compositional_retrieval.py --seeds 0 1 --encoder runs/songbook_0/0_tagging/export
+    python benchmarks/compositional_retrieval.py --seeds 0 1 --steps 1200 --encoder runs/songbook_0/0_tagging/export
 
 Each seed trains twice from the same weights, with as many steps on the same clips: with negatives and without. With
 `--encoder` the audio tower is a frozen one that has heard before, of an Audio Flamingo 2 after
