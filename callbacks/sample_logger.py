@@ -21,12 +21,14 @@ class SampleLogger(Callback):
         every: steps between two entries.
         songs: songs per entry.
         seconds: audio written of each song.
+        max_new_tokens: a longer answer is cut.
     """
 
-    def __init__(self, every: int = 100, songs: int = 2, seconds: float = 10.0) -> None:
+    def __init__(self, every: int = 100, songs: int = 2, seconds: float = 10.0, max_new_tokens: int = 96) -> None:
         self.every = every
         self.songs = songs
         self.seconds = seconds
+        self.max_new_tokens = max_new_tokens
         self.entries = 0
         self._next_step = 0
 
@@ -55,7 +57,7 @@ class SampleLogger(Callback):
     def _write(self, trainer: Trainer, stage: AnsweringModule, batch: PackedBatch, logger: TensorBoardLogger) -> None:
         row = without_answers(batch, stage.model.audio_token_id)
         answers: dict[int, list[str]] = {}
-        for completion in stage.sample(row, SamplingParameters(temperature=0.0)):
+        for completion in stage.sample(row, SamplingParameters(self.max_new_tokens, temperature=0.0)):
             conversation = row.examples[completion.prompt]["conversation"]
             text = stage.chat.decode(completion.token_ids)
             line = f"**{conversation['question']}**\n\n{_escaped(text)}\n\n*truth: {_escaped(conversation['answer'])}*"

@@ -21,8 +21,7 @@ from typing import Any
 import soundfile
 import torch
 
-from music_flamingo.callbacks.rolling_checkpoint import SealedCheckpointIO
-from music_flamingo.checkpoint_file import write_checkpoint
+from music_flamingo.checkpoint_folder import MANIFEST
 from music_flamingo.corpora.shar.build import shar_command
 from music_flamingo.corpora.song_audio import load_waveform, song_cut
 from music_flamingo.corpora.songs import open_songs
@@ -30,6 +29,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.recipe import read_recipe
 from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
+from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from tests.builders import song, write_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -149,16 +149,15 @@ def recipes(folder: Path, rng: random.Random, count: int) -> Iterator[Callable[[
 
 
 def checkpoints(folder: Path, rng: random.Random, count: int) -> Iterator[Callable[[], object]]:
-    good, hostile = folder / "good.ckpt", folder / "hostile.ckpt"
-    write_checkpoint({"state_dict": {"weight": torch.arange(300.0)}}, good)
-    write_checkpoint({"state_dict": Bomb(folder / "pwned")}, hostile)
-    load = SealedCheckpointIO().load_checkpoint
-    yield lambda: load(hostile)
-    for number in range(count - 1):
-        path = folder / f"{number}.ckpt"
-        plain = pickle.dumps(Bomb(folder / "pwned"))
-        path.write_bytes(plain if number % 20 == 0 else spoilt(good.read_bytes(), rng))
-        yield lambda path=path: load(path)
+    folders = FolderCheckpointIO()
+    good, bomb = folder / "good.ckpt", pickle.dumps(Bomb(folder / "pwned"))
+    folders.save_checkpoint({"state_dict": {"weight": torch.arange(300.0)}}, good)
+    folders.finish()
+    for number in range(count):
+        path = shutil.copytree(good, folder / f"{number}.ckpt")
+        file = path / (MANIFEST, "rank-00000.safetensors")[number % 2]
+        file.write_bytes(bomb if number % 20 < 2 else spoilt(file.read_bytes(), rng))
+        yield lambda path=path: folders.load_checkpoint(path)
 
 
 KINDS = {"audio": (audio, 150), "manifest": (manifests, 100), "archive": (archives, 50), "recipe": (recipes, 100)}

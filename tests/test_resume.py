@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from music_flamingo.checkpoint_folder import CheckpointFolder
 from music_flamingo.cli import main
 from music_flamingo.evaluation.audit import audit
 from tests.builders import model_directory, write_corpus
@@ -49,7 +50,7 @@ def fit(recipe: str, root: Path, **settings: object) -> Path:
 
 def weights(stage: Path) -> dict[str, torch.Tensor]:
     newest = max(stage.glob("checkpoints/*.ckpt"))
-    state: dict[str, torch.Tensor] = torch.load(newest, weights_only=True)["state_dict"]
+    state: dict[str, torch.Tensor] = CheckpointFolder(newest).state()["state_dict"]
     return state
 
 
@@ -60,7 +61,7 @@ def killed_after(step: int, whole: Path, stage: Path) -> None:
     (stage / "stage.json").unlink()
     for path in (stage / "checkpoints").glob("*.ckpt"):
         if path.name > f"step-{step:08d}.ckpt":
-            path.unlink()
+            shutil.rmtree(path)
 
 
 LORA = (

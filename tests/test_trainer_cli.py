@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -259,7 +260,7 @@ def interrupted(recipe: Path) -> Path:
     run("fit", recipe, "--trainer.callbacks.0.every_steps=1")
     folder = recipe.parent / "runs" / "9_dummy"
     (folder / "stage.json").unlink()
-    (folder / "checkpoints" / "step-00000003.ckpt").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000003.ckpt")
     return folder
 
 
@@ -302,12 +303,13 @@ def test_a_damaged_checkpoint_is_passed_by_with_one_warning(recipe: Path, capsys
     folder = interrupted(recipe)
     whole = folder / "checkpoints" / "step-00000002.ckpt"
     damaged = whole.with_name("step-00000003.ckpt")
-    damaged.write_bytes(whole.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="step-00000003.ckpt: damaged, going on from .*step-00000002.ckpt") as warned:
+    weights = shutil.copytree(whole, damaged) / "rank-00000.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"03.ckpt/rank-0.*: damaged, going on from .*step-00000002.ckpt") as warned:
         run("fit", recipe)
     assert sum("damaged" in str(each.message) for each in warned) == 1
-    damaged.write_bytes(b"PK")
-    with pytest.raises(UserError, match="step-00000003.ckpt: expected a whole checkpoint, got one that was cut"):
+    (damaged / "manifest.json").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"step-00000003.ckpt: expected a whole checkpoint, got one whose manifest"):
         run("test", recipe, f"--ckpt_path={damaged}")
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from music_flamingo.checkpoint_file import is_whole, newest_first
+from music_flamingo.checkpoint_folder import damage, newest_first, remove_checkpoint
 from music_flamingo.errors import UserError
 from music_flamingo.recipe import Recipe, read_recipe
 from music_flamingo.recipe_tree import Key, show_key, walk
@@ -53,11 +53,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a folder that is whole; a warning names those that are not."""
     damaged: list[str] = []
     for path in newest_first(folder):
-        if is_whole(path):
+        what = damage(path)
+        if what is None:
             if damaged:
                 warnings.warn(f"{', '.join(damaged)}: damaged, going on from {path}", stacklevel=2)
             return path
-        damaged.append(str(path))
+        damaged.append(f"{path}/{what}")
     if damaged:
         warnings.warn(f"{', '.join(damaged)}: damaged, and no other checkpoint is there", stacklevel=2)
     return None
@@ -65,8 +66,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def begin_anew(folder: Path) -> None:
     """Take away what an interrupted fit would be resumed from, last of all what says that one was finished."""
-    for path in (folder / CHECKPOINTS).glob("*.ckpt"):
-        path.unlink()
+    for path in newest_first(folder / CHECKPOINTS):
+        remove_checkpoint(path)
     shutil.rmtree(folder / LEDGER, ignore_errors=True)
     (folder / RECORD).unlink(missing_ok=True)
 

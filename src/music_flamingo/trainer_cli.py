@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from music_flamingo.callbacks.rolling_checkpoint import SealedCheckpointIO
 from music_flamingo.callbacks.step_seeds import StepSeeds
 from music_flamingo.errors import UserError
 from music_flamingo.invocation import Invocation, parse_invocation
@@ -40,6 +40,7 @@ from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.recipe_tree import CLASS_KEYS, Key, merge, show_key, walk
 from music_flamingo.run_resume import RECIPE, RECORD, begin_anew, with_checkpoint
 from music_flamingo.step_parts import ProfileFinished
+from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from music_flamingo.whole_files import write_text
 
 Built = TypeVar("Built")
@@ -110,7 +111,11 @@ class RecipeCLI(LightningCLI):
         seed = self.recipe.settings().get("seed_everything")
         trainer.callbacks = [RunRecord(self.recipe), StepSeeds(seed if type(seed) is int else 0), *trainer.callbacks]
         if isinstance(trainer.strategy.checkpoint_io, TorchCheckpointIO):
-            trainer.strategy.checkpoint_io = SealedCheckpointIO()
+            trainer.strategy.checkpoint_io = FolderCheckpointIO()
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            # It would write a checkpoint of its own kind; the callback Preemption does.
+            environment.auto_requeue = False
         if self.invocation.profile:
             # An epoch may end among the profiled steps.
             trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, Checkpoint)]
@@ -183,7 +188,7 @@ class RunRecord(Callback):
         folder = Path(trainer.default_root_dir)
         if not trainer.is_global_zero:
             return
-        if trainer.ckpt_path is None:
+        if self.recipe.settings().get("ckpt_path") is None:  # the trainer's own may be set later
             begin_anew(folder)
         (folder / RECORD).unlink(missing_ok=True)
         write_text(folder / RECIPE, self.recipe.to_yaml())
