@@ -67,6 +67,10 @@ class ConversationDataset(Dataset[PackedBatch]):
         lengths = [(len(branch.prompt), len(branch.answer)) for branch in branches if branch is not None]
         return song_workload(torch.cat(sounds), audio_tokens, self.chat.tokens_around_audio(len(sounds)), lengths)
 
+    def num_conversations(self, cut: Cut) -> int:
+        """How many branches a cut adds to its row."""
+        return sum(self._branch(conversation, cut) is not None for conversation in self._draw(cut))
+
     def _add_song(self, row: RowBuilder, cut: Cut) -> None:
         sounds = [self.store.windows(sound) for sound in sounds_of(cut)]
         example = {"cut": cut.id, "custom": cut.custom}

@@ -26,6 +26,7 @@ from music_flamingo.data_modules.quarantine import SongsWithoutQuarantine, quara
 from music_flamingo.data_modules.song_order import Blend, SongOrder, Source
 from music_flamingo.data_modules.song_packing import RowLimits, SongCost
 from music_flamingo.data_modules.song_sampler import SongSampler
+from music_flamingo.data_modules.step_size import StepSize, counted_step_size
 from music_flamingo.data_modules.styles import ConversationStyle
 from music_flamingo.data_modules.training_rows import TrainingRows, UsedRows
 from music_flamingo.errors import UserError
@@ -120,14 +121,17 @@ class ConversationDataModule(LightningDataModule):
                 print(line)
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
-        conversations = ConversationDataset(
-            self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
-        )
+        conversations = self._training_conversations()
         sampler = self._train_sampler(conversations)
         self.used_rows = UsedRows(sampler, lambda: self._global_step)
         if self._restored is not None:
             self.used_rows.load_state_dict(self._restored)
         return self._loader(TrainingRows(conversations), sampler)
+
+    def step_size(self, steps: int) -> StepSize:
+        """What the training rows of all ranks hold, counted in the first `steps` of the first epoch."""
+        conversations = self._training_conversations()
+        return counted_step_size(self._train_sampler(conversations), conversations, steps)
 
     def on_before_batch_transfer(self, batch: PackedBatch, dataloader_idx: int) -> PackedBatch:
         """Note which training row is next; Lightning calls this for every row in turn, in the training process."""
@@ -219,6 +223,11 @@ class ConversationDataModule(LightningDataModule):
                 f"{self.corpus}: the curriculum's first lesson ({limits}) lets in none of {len(songs)} training cuts: "
                 "raise its limits, or leave the Curriculum out of trainer.callbacks"
             )
+
+    def _training_conversations(self) -> ConversationDataset:
+        return ConversationDataset(
+            self.chat, self.store, self.style, self.questions_per_song, self.prompts_only, self.seed
+        )
 
     def _train_sampler(self, conversations: ConversationDataset) -> SongSampler:
         songs = JoinedSongs(self.songs)

@@ -8,6 +8,7 @@ training used: rows that were loaded ahead and never used are made again after a
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from lhotse.cut import Cut
@@ -116,6 +117,10 @@ class SongSampler(Sampler[SongRow]):
             f"curriculum and quarantine let in none of {len(self.songs)} songs for row {self.state.rows}: raise the "
             "limits of the Curriculum"
         )
+
+    def first_steps(self, count: int) -> list[list[tuple[Cut, ...]]]:
+        """The rows of all ranks in the first steps of the first epoch, fewer where it is shorter."""
+        return list(islice(iter(_EpochRows(self, SamplerState()).next_rows, []), count))
 
     def state_dict(self) -> dict[str, Any]:
         """The state and the order it belongs to, as JSON can hold it."""

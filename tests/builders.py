@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ import soundfile
 import torch
 from lhotse import CutSet, Recording
 from lhotse.cut import Cut
+from lightning import Trainer
 from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
 
 from music_flamingo.batch import PackedBatch, RowBuilder
@@ -157,6 +158,20 @@ def write_corpus(folder: Path, train: int = 8, held_out: int = 3, seconds: float
     return folder
 
 
+def write_transcripts(corpus: Path, texts: Mapping[str, str], question_name: str = "transcription") -> Path:
+    """Add to each song of a corpus a transcript in each language; `texts` has what is heard by the language."""
+    for file in corpus.glob("cuts_*.jsonl*"):
+        cuts = list(CutSet.from_jsonl_lazy(file))
+        for cut in cuts:
+            spoken = {"task": "qa", "question_name": question_name, "form": "open", "question": "What is said?"}
+            cut.custom["conversations"] += [
+                {"id": f"{cut.id}-spoken-{language}", **spoken, "answer": text, "language": language}
+                for language, text in texts.items()
+            ]
+        CutSet(cuts).to_file(file)
+    return corpus
+
+
 def _cut(folder: Path, split: str, number: int, seconds: float) -> Cut:
     name = f"{split}-{number}"
     path = folder / "audio" / f"{name}.flac"
@@ -179,3 +194,19 @@ def _cut(folder: Path, split: str, number: int, seconds: float) -> Cut:
         "conversations": ask(facts, noted, about, cut_id=name, tradition=tradition, rng=random.Random(number)),
     }
     return cut
+
+
+def quiet_trainer(folder: Path, **settings: Any) -> Trainer:
+    """A trainer on the CPU without logger, checkpoints, bars, summary or validation, unless `settings` say so."""
+    quiet: dict[str, Any] = {
+        "default_root_dir": folder,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**{**quiet, **settings})

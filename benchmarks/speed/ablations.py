@@ -51,8 +51,8 @@ def unshared_step(prompt: PackedBatch) -> None:
         sampling = SamplingParameters(LENGTH, temperature=0.0)
         drawn = SharedEngine().sample(model(), copies, model().project(features, copies), sampling, NO_END)
         row = _side_by_side(prompt, [completion.token_ids for completion in drawn])
-        before = reference().target_logprobs(row, reference().project(features, row))[0].view(GROUP, -1)
-    after = model().target_logprobs(row, model().project(features, row))[0].view(GROUP, -1)
+        before = reference().target_logprobs(row, features)[0].view(GROUP, -1)
+    after = model().target_logprobs(row, features)[0].view(GROUP, -1)
     gradients_of(policy_loss(after, before))
 
 
@@ -63,7 +63,7 @@ def shared_policy(prompt: PackedBatch) -> None:
     with torch.no_grad():
         before = completion_logprobs(reference(), prompt, branches)
         features = model().audio_features(row.audio)
-    after = model().target_logprobs(row, model().project(features, row))[0].view(GROUP, -1)
+    after = model().target_logprobs(row, features)[0].view(GROUP, -1)
     gradients_of(policy_loss(after, before))
 
 

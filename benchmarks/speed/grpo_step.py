@@ -65,8 +65,8 @@ def shared_step(prompt: PackedBatch, *, with_reference: bool = True) -> None:
         row = with_branches(prompt, torch.stack([completion.token_ids for completion in drawn]))
         before = None
         if with_reference:
-            before = reference().target_logprobs(row, reference().project(features, row))[0].view(GROUP, -1)
-    gradients_of(policy_loss(model().target_logprobs(row, model().project(features, row))[0].view(GROUP, -1), before))
+            before = reference().target_logprobs(row, features)[0].view(GROUP, -1)
+    gradients_of(policy_loss(model().target_logprobs(row, features)[0].view(GROUP, -1), before))
 
 
 def policy_loss(after: Tensor, before: Tensor | None) -> Tensor:

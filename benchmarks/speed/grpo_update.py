@@ -45,7 +45,7 @@ def shared_gradients(row: PackedBatch) -> dict[str, Tensor]:
     """Gradients from one row for all of them."""
     with torch.no_grad():
         features = model().audio_features(row.audio)
-    logprobs, _ = model().target_logprobs(row, model().project(features, row))
+    logprobs, _ = model().target_logprobs(row, features)
     return gradients_of(loss(logprobs.view(GROUP, -1)))
 
 

@@ -116,7 +116,7 @@ def packed_gradients(mix: list[Sample]) -> dict[str, Tensor]:
     row = packed(mix)
     with torch.no_grad():
         features = model().audio_features(row.audio)
-    return gradients_of(-model().target_logprobs(row, model().project(features, row))[0].sum())
+    return gradients_of(-model().target_logprobs(row, features)[0].sum())
 
 
 def packed(mix: list[Sample]) -> PackedBatch:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Trainer
 from transformers import LlamaConfig
 
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
@@ -15,7 +14,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.models.cost_model import Workload, row_workload
 from music_flamingo.models.model_kinds import cost_model_of, load_model
 from music_flamingo.stages import CosineSchedule, SFTModule
-from tests.builders import preset_directory, write_corpus
+from tests.builders import preset_directory, quiet_trainer, write_corpus
 
 PRESETS = ("tiny", "tinymu-tiny", "audio-flamingo-2-tiny")
 
@@ -73,18 +72,7 @@ def test_rows_are_filled_up_to_their_limit_and_trained_on(
     heard: list[Workload] = []
     before = stage.model.head_weight.detach().clone()
     stage.on_train_batch_start = lambda row, _: heard.append(row_workload(row))  # type: ignore[method-assign]
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        max_epochs=1,
-        max_steps=5,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-    )
+    trainer = quiet_trainer(tmp_path, max_epochs=1, max_steps=5)
     trainer.fit(stage, data_module(preset, corpus, **{limit: most}))
     assert sum(len(work.songs) for work in heard) == 5
     assert 1 < len(heard) < 5

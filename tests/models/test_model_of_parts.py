@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
     AutoModelForCausalLM,
     AutoProcessor,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    MusicFlamingoForConditionalGeneration,
+    MusicFlamingoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -27,7 +32,7 @@ from music_flamingo.models import AFClap, AudioFlamingo2, MusicLanguageModel, mo
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.matpac import MatpacConfig, MatpacModel
 from music_flamingo.models.model_kinds import frontend_of, load_model
-from music_flamingo.models.presets import train_tokenizer
+from music_flamingo.models.presets import build_processor, train_tokenizer
 from tests.builders import TEXTS, song
 
 HTSAT = {
@@ -81,6 +86,25 @@ def matpac(folder: Path) -> Path:
     return folder / "matpac"
 
 
+def audio_flamingo_3(folder: Path, spare_rows: int = 0) -> Path:
+    """With its own processor, which writes nothing around a song."""
+    theirs = build_processor(TEXTS, 280, num_mel_bins=8, window_seconds=10)
+    tokenizer = train_tokenizer(TEXTS, 280, ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"), "<|im_end|>")
+    tokenizer.pad_token = "<|endoftext|>"
+    processor = AudioFlamingo3Processor(theirs.feature_extractor, tokenizer, chat_template=theirs.chat_template)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    rows = {"vocab_size": len(tokenizer) + spare_rows, "num_key_value_heads": 1}
+    config = AudioFlamingo3Config(
+        audio_config={"model_type": "audioflamingo3_encoder", "num_mel_bins": 8, "max_source_positions": 500, **sizes},
+        text_config={"model_type": "qwen2", **sizes, **rows},
+        audio_token_id=tokenizer.convert_tokens_to_ids("<sound>"),
+    )
+    torch.manual_seed(3)
+    AudioFlamingo3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder / "af3")
+    processor.save_pretrained(folder / "af3")
+    return folder / "af3"
+
+
 def init(preset: str, out: Path, **parts: Path) -> Path:
     words = [word for name, directory in parts.items() for word in (f"--{name.replace('_', '-')}", str(directory))]
     assert main(["init", "--preset", preset, "--out", str(out), *words]) == 0
@@ -96,6 +120,37 @@ def asked(model: MusicLanguageModel, directory: Path) -> torch.Tensor:
     prompt = form.question_ids("Are there drums?")
     row.add(prompt + form.answer_ids("yes"), parent=root, train_from=len(prompt))
     return -model.target_logprobs(row.build())[0].sum()
+
+
+@pytest.mark.parametrize("spare_rows", [0, 2, 9])
+@torch.no_grad()
+def test_music_flamingo_is_its_audio_flamingo_3_to_the_bit_and_knows_what_stands_around_a_song(
+    tmp_path: Path, spare_rows: int
+) -> None:
+    directory = audio_flamingo_3(tmp_path, spare_rows)
+    out = init("music-flamingo", tmp_path / "out", audio_flamingo_3=directory)
+    plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(directory, dtype="auto").state_dict()
+    network = MusicFlamingoForConditionalGeneration.from_pretrained(out, dtype="auto")
+    assert network.state_dict().keys() == plain.keys()
+    for name, weight in network.state_dict().items():
+        assert weight.dtype == torch.bfloat16
+        assert torch.equal(weight[: len(plain[name])], plain[name]), name
+    processor = AutoProcessor.from_pretrained(out)
+    assert isinstance(processor, MusicFlamingoProcessor)
+    assert len(processor.tokenizer) <= network.config.text_config.vocab_size
+    ids = (processor.audio_token_id, processor.audio_bos_token_id, processor.audio_eos_token_id)
+    config = network.config
+    assert ids == (config.audio_token_id, config.audio_bos_token_id, config.audio_eos_token_id)
+    assert len(set(ids)) == 3
+    model = load_model(str(out)).eval()
+    assert float(asked(model, out)) > 0
+    assert model.time_embedding.__class__.__name__ == "CheckpointRoTE"
+
+
+def test_a_directory_without_an_audio_flamingo_3_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["init", "--preset", "music-flamingo", "--out", str(tmp_path / "out"), "--audio-flamingo-3"]
+    assert main([*given, str(qwen(tmp_path))]) == 2
+    assert "processor_config.json does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -55,3 +55,11 @@ def test_a_missing_field_is_named_with_the_conversation() -> None:
 def test_a_reference_nothing_could_satisfy_is_refused(change, message) -> None:
     with pytest.raises(UserError, match=message):
         Reference.from_conversation(CONVERSATION | change, CUSTOM)
+
+
+def test_a_conversations_own_metadata_count_before_the_cuts() -> None:
+    """As MF-Skills is imported: each caption with the metadata that were made of it."""
+    conversation = {"task": "caption", "question": "Describe it.", "answer": "A waltz.", "metadata": {"Meter": "3/4"}}
+    custom = {"metadata": {"Meter": "4/4"}}
+    assert Reference.from_conversation(conversation, custom).metadata == {"Meter": "3/4"}
+    assert Reference.from_conversation({**conversation, "metadata": None}, custom).metadata == {"Meter": "4/4"}

@@ -15,7 +15,7 @@ from music_flamingo.rewards import (
     ThinkStepsReward,
     WeightedReward,
 )
-from tests.builders import model_directory, write_corpus
+from tests.builders import model_directory, quiet_trainer, write_corpus
 
 
 @pytest.fixture(scope="session")
@@ -37,19 +37,7 @@ def data(corpus: Path) -> Callable[..., ConversationDataModule]:
 def train(tmp_path: Path) -> Callable[..., Trainer]:
     def run(module: LightningModule, data: ConversationDataModule, max_steps: int = 3, **settings: Any) -> Trainer:
         torch.manual_seed(0)
-        trainer = Trainer(
-            default_root_dir=tmp_path,
-            accelerator="cpu",
-            max_steps=max_steps,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=settings.pop("limit_val_batches", 0),
-            use_distributed_sampler=False,
-            **settings,
-        )
+        trainer = quiet_trainer(tmp_path, max_steps=max_steps, **settings)
         trainer.fit(module, data)
         return trainer
 

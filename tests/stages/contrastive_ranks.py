@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning import Trainer
 from safetensors.torch import save_file
 from torch import nn
 
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, SongbookCaptions
 from music_flamingo.models import AFClap
 from music_flamingo.stages import ContrastiveModule, CosineSchedule
+from tests.builders import quiet_trainer
 
 
 class WithFixedStatistics(ContrastiveModule):
@@ -35,20 +35,8 @@ def train(corpus: str, clap: str, flamingo: str, max_duration: float, devices: i
     data = ConversationDataModule(
         corpus, flamingo, DirectAnswers(), questions_per_song=0, max_duration=max_duration, cache_features=False
     )
-    trainer = Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        max_steps=3,
-        log_every_n_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-    )
+    strategy = "ddp" if devices > 1 else "auto"
+    trainer = quiet_trainer(folder, devices=devices, strategy=strategy, max_steps=3, log_every_n_steps=1)
     trainer.fit(module, data)
     if devices > 1:
         trained = {name: parameter.detach() for name, parameter in module.named_parameters()}

@@ -140,12 +140,11 @@ def test_the_temperature_is_kept_from_falling_below_a_hundredth(
 
 def test_two_processes_with_unequally_many_clips_train_as_one_does(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", train=5, held_out=1)
-    script = ROOT / "tests" / "stages" / "contrastive_ranks.py"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [corpus, clap_directory(), flamingo_directory(), 30, tmp_path]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(script), *map(str, words)]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=200)
+    command = [*launcher, "-m", "tests.stages.contrastive_ranks", *map(str, words)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     module = train_as_a_process(str(corpus), clap_directory(), flamingo_directory(), 50, 1, tmp_path)
     assert module.model.windows_encoded == 3 * 5

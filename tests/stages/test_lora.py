@@ -12,7 +12,8 @@ from music_flamingo.models import LoRA, MusicFlamingo, MusicLanguageModel
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import SamplingParameters
 from music_flamingo.stages import CosineSchedule, GRPOModule, SFTModule
-from tests.builders import model_directory
+from tests.builders import model_directory, question_row, song
+from tests.stages.test_grpo import EvenLetters
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
 
@@ -65,3 +66,22 @@ def test_grpo_reinforces_adapters_and_its_reference_stays(
     assert all(torch.equal(p, before[name]) for name, p in after.items() if "base_layer" in name)
     assert all(torch.equal(p, reference[name]) for name, p in parameters(stage._reference[0]).items())
     assert any(not torch.equal(p, before[name]) for name, p in after.items() if "lora_B" in name)
+
+
+def test_where_adapters_alone_train_the_model_without_them_is_the_reference(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+) -> None:
+    group = SamplingParameters(max_new_tokens=8, num_generations=5)
+    frozen = ["audio_tower", "multi_modal_projector"]
+    rewards = [WeightedReward(EvenLetters())]
+    stage = GRPOModule(adapted(0.1), ADAM, rewards, group, beta=0.1, freeze=frozen, schedule=CosineSchedule(0.0))
+    assert not stage._reference
+    train(stage, data(prompts_only=True), max_steps=2, callbacks=[GRPOSampling()])
+    row, start = question_row([song(10.0)]), MusicFlamingo(str(model_directory()))
+    with torch.no_grad():
+        expected, trained = (model.eval().target_logprobs(row)[0] for model in (start, stage.model))
+        with stage._reference_model() as reference:
+            torch.testing.assert_close(reference.target_logprobs(row)[0], expected)
+        assert (stage.model.target_logprobs(row)[0] - expected).abs().max() > 1e-4
+        torch.testing.assert_close(stage.model.target_logprobs(row)[0], trained)
+    assert all(each.requires_grad == (".lora_" in name) for name, each in stage.model.network.named_parameters())

@@ -18,7 +18,7 @@ from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import SamplingParameters
 from music_flamingo.stages import ContrastiveModule, CosineSchedule, GRPOModule, SFTModule, TaggingModule, WarmupModule
 from music_flamingo.stages.training_stage import TrainingStage
-from tests.builders import model_directory, preset_directory, write_corpus
+from tests.builders import model_directory, preset_directory, quiet_trainer, write_corpus
 from tests.clap_builders import clap_directory, flamingo_directory
 from tests.stages.test_grpo import EvenLetters
 
@@ -76,7 +76,7 @@ class Watch(Callback):
         self.values.append(float(trainer.callback_metrics[self.quantity]))
 
 
-def watched(build: Callable[[str], TrainingStage], directory: str, corpus: Path, precision: Any) -> Watch:
+def watched(build: Callable[[str], TrainingStage], directory: str, corpus: Path, precision: Any, folder: Path) -> Watch:
     """Two steps of a stage."""
     torch.manual_seed(0)
     stage = build(directory)
@@ -90,18 +90,12 @@ def watched(build: Callable[[str], TrainingStage], directory: str, corpus: Path,
         prompts_only=build is grpo,
         max_duration=8.0,
     )
-    trainer = Trainer(
+    trainer = quiet_trainer(
+        folder,
         precision=precision,
-        accelerator="cpu",
         max_steps=4 if build is grpo else 2,  # two rollouts of two updates
         callbacks=[watch, GRPOSampling()] if build is grpo else [watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         limit_val_batches=int(build is warmup),
-        use_distributed_sampler=False,
     )
     trainer.fit(stage, data)
     assert {each.dtype for each in stage.state_dict().values() if each.is_floating_point()} == {torch.float32}
@@ -117,10 +111,12 @@ STAGES: list[tuple[Callable[[str], TrainingStage], str]] = [
 
 @pytest.mark.parametrize(("build", "system"), STAGES, ids=lambda each: getattr(each, "__name__", each))
 def test_two_steps_in_mixed_precision_are_as_in_float32(
-    build: Callable[[str], TrainingStage], system: str, two_songs: Path
+    build: Callable[[str], TrainingStage], system: str, two_songs: Path, tmp_path: Path
 ) -> None:
     directory = str(SYSTEMS[system]()) if system in SYSTEMS else flamingo_directory()
-    single, mixed = (watched(build, directory, two_songs, precision) for precision in ("32-true", "bf16-mixed"))
+    single, mixed = (
+        watched(build, directory, two_songs, precision, tmp_path) for precision in ("32-true", "bf16-mixed")
+    )
     assert mixed.values == pytest.approx(single.values, rel=0.03)
     assert mixed.gradients.keys() == single.gradients.keys()
     flat = [torch.cat([watch.gradients[n].flatten() for n in single.gradients]) for watch in (single, mixed)]
@@ -131,8 +127,7 @@ def test_two_steps_in_mixed_precision_are_as_in_float32(
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
 @pytest.mark.parametrize("verb", ["fit", "validate", "test"])
 def test_another_precision_is_refused_in_one_line(precision: Any, verb: str, two_songs: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"accelerator": "cpu", "logger": False, "default_root_dir": tmp_path}
-    trainer = Trainer(precision=precision, max_steps=1, enable_checkpointing=False, **settings)
+    trainer = quiet_trainer(tmp_path, precision=precision, max_steps=1)
     data = ConversationDataModule(str(two_songs), str(model_directory()), DirectAnswers())
     with pytest.raises(UserError, match=rf"^trainer\.precision: .* got {precision}: use bf16-mixed, [^\n]*$"):
         getattr(trainer, verb)(sft(str(model_directory())), data)

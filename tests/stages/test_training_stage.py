@@ -2,10 +2,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from lightning import Trainer
 
 from music_flamingo.data_modules import ConversationDataModule
+from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
 from music_flamingo.rewards import WeightedReward
 from music_flamingo.stages import GRPOModule, SFTModule
@@ -52,3 +54,14 @@ def test_grpo_updates_the_policy_that_it_sampled_from_without_dropout(
     model = MusicFlamingo(str(model_directory())).train()
     stage = GRPOModule(model, SGD, [WeightedReward(EvenLetters())], GROUP)
     assert modes_in_a_step(stage, data(prompts_only=True), train) == [False, False]
+
+
+def test_the_checkpoint_of_another_model_is_refused_by_the_name_of_a_weight(
+    data: Callable[..., ConversationDataModule], train: Callable[..., Trainer]
+) -> None:
+    stage = SFTModule(MusicFlamingo(str(model_directory())), SGD)
+    train(stage, data(), max_steps=1)
+    state = {name: each for name, each in stage.state_dict().items() if "lm_head" not in name}
+    for given, named in ((state, "has none lm_head.weight"), ({**stage.state_dict(), "x": 0}, "has x")):
+        with pytest.raises(UserError, match=rf"got one that {named} \(1 weights differ\)"):
+            stage.on_load_checkpoint({"state_dict": given})

@@ -175,6 +175,10 @@ class PolicyLoss(ABC):
         )
         return -self.average(objective, sequence_index, len(advantages)), terms
 
+    def weight(self, num_sequences: int, num_tokens: int) -> float:
+        """Of a row's loss beside other rows': as many as it is the mean over, so that all together are one mean."""
+        return float(num_sequences)
+
     @abstractmethod
     def average(self, values: Tensor, sequence_index: Tensor, num_sequences: int) -> Tensor:
         """Average over tokens as this loss weighs them.
@@ -242,6 +246,10 @@ class DAPOLoss(PolicyLoss):
     def average(self, values: Tensor, sequence_index: Tensor, num_sequences: int) -> Tensor:
         """Mean over tokens, whatever completion they belong to."""
         return values.sum() / max(1, len(values))
+
+    def weight(self, num_sequences: int, num_tokens: int) -> float:
+        """Tokens."""
+        return float(num_tokens)
 
 
 def _policy_terms(is_clipped: Tensor, log_ratio: Tensor) -> PolicyTerms:

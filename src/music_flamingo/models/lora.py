@@ -7,8 +7,8 @@ where peft is imported first, it imports transformers, which imports this file b
 """
 
 import re
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import peft
 import torch
@@ -73,16 +73,36 @@ class LoRA:
         return [name for name in names if any(re.search(pattern, name) for pattern in self.target_modules)]
 
 
+def only_adapters_train(network: nn.Module) -> bool:
+    """Whether all of a network that trains is adapters, so that without them it is what it was."""
+    return all(".lora_" in name for name, each in network.named_parameters() if each.requires_grad)
+
+
+@contextmanager
+def without_adapters(network: nn.Module) -> Iterator[None]:
+    """A network as it is without its adapters, where it has some."""
+    adapted = [module for module in network.modules() if isinstance(module, peft.tuners.lora.Linear)]
+    for module in adapted:
+        module.enable_adapters(enabled=False)
+    try:
+        yield
+    finally:
+        for module in adapted:
+            module.enable_adapters(enabled=True)
+
+
 @torch.no_grad()
-def merged_weights(network: nn.Module) -> dict[str, Tensor]:
-    """A network's state under the names it has without adapters, with `W + alpha / rank * B A` in place of `W`."""
-    weights = {
-        name.replace(".base_layer.", "."): tensor
-        for name, tensor in network.state_dict().items()
-        if ".lora_" not in name
-    }
+def merged_weights(network: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A network's state under the names it has without adapters, with `W + alpha / rank * B A` in place of `W`.
+
+    Args:
+        network: with adapters, or without.
+        state: its weights, where they are divided over ranks; None takes its own.
+    """
+    state = network.state_dict() if state is None else state
+    weights = {name.replace(".base_layer.", "."): each for name, each in state.items() if ".lora_" not in name}
     for name, module in network.named_modules():
         if isinstance(module, peft.tuners.lora.Linear):
-            weight = cast(Tensor, module.get_base_layer().weight)
-            weights[f"{name}.weight"] = weight + module.get_delta_weight(ADAPTER)
+            down, up = (state[f"{name}.lora_{matrix}.{ADAPTER}.weight"] for matrix in "AB")
+            weights[f"{name}.weight"] = weights[f"{name}.weight"] + module.scaling[ADAPTER] * up @ down
     return weights

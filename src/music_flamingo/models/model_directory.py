@@ -1,5 +1,6 @@
 """What a Hugging Face directory has to hold, and how its weights are loaded."""
 
+import logging
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -7,6 +8,9 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from music_flamingo.errors import UserError
+
+# transformers imports deepspeed where it is installed, which warns that a machine without a GPU has none.
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 Network = TypeVar("Network", bound=PreTrainedModel)
 

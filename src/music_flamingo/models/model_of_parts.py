@@ -8,10 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
 from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
     AutoModelForCausalLM,
+    AutoProcessor,
     AutoTokenizer,
     LlamaConfig,
+    MusicFlamingoConfig,
+    MusicFlamingoForConditionalGeneration,
+    MusicFlamingoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -34,9 +41,41 @@ from music_flamingo.models.audio_flamingo_2.published_processor import ADDED
 from music_flamingo.models.audio_flamingo_2.published_processor import published_processor as audio_flamingo_2_processor
 from music_flamingo.models.converting import KINDS
 from music_flamingo.models.matpac import MatpacConfig, MatpacModel
+from music_flamingo.models.model_directory import require_model_directory
 from music_flamingo.models.published_tokenizer import published_tokenizer
 from music_flamingo.models.tinymu import TinyMUConfig, TinyMUForConditionalGeneration, TinyMUProcessor
 from music_flamingo.models.tinymu.published_processor import published_processor as tinymu_processor
+
+SOUND_BORDERS = ("<|sound_bos|>", "<|sound_eos|>")
+"""What Music Flamingo's texts have around the embeddings of a song, and Audio Flamingo 3's have not."""
+
+
+def music_flamingo(audio_flamingo_3: Path) -> tuple[MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor]:
+    """All weights of an Audio Flamingo 3. RoTE, which it was trained without, has none; two new tokens are untrained.
+
+    These take embedding rows that the language model has to spare, or new ones.
+
+    Raises:
+        UserError: `audio_flamingo_3` holds none, or no processor.
+    """
+    require_model_directory(audio_flamingo_3)
+    part = _part("audio_flamingo_3", audio_flamingo_3, AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration)
+    theirs = AutoProcessor.from_pretrained(audio_flamingo_3, local_files_only=True)
+    tokenizer = theirs.tokenizer
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in SOUND_BORDERS], special_tokens=True)
+    if len(tokenizer) > part.config.text_config.vocab_size:
+        part.resize_token_embeddings(len(tokenizer))
+    processor = MusicFlamingoProcessor(theirs.feature_extractor, tokenizer, chat_template=theirs.chat_template)
+    config = MusicFlamingoConfig(
+        audio_config=part.config.audio_config.to_dict(),
+        text_config=part.config.text_config.to_dict(),
+        audio_token_id=processor.audio_token_id,
+        audio_bos_token_id=processor.audio_bos_token_id,
+        audio_eos_token_id=processor.audio_eos_token_id,
+    )
+    network = _untrained(MusicFlamingoForConditionalGeneration, config, part)
+    network.load_state_dict(part.state_dict(), assign=True)
+    return network, processor
 
 
 def audio_flamingo_2(language_model: Path) -> tuple[AudioFlamingo2ForConditionalGeneration, AudioFlamingo2Processor]:

@@ -63,6 +63,13 @@ class MusicLanguageModel(nn.Module, ABC):
         self.windows_encoded = 0
         self.windows_with_gradient = 0
 
+    entries = ("target_logprobs", "hidden_states", "encode_audio", "audio_features", "project", "song_embeddings")
+    """Methods in which stages call the model's weights; what they call in turn is not among them."""
+
+    def layers(self) -> list[nn.Module]:
+        """The language model's layers, which hold most of the weights."""
+        return list(self.network.model.language_model.layers)
+
     @abstractmethod
     def audio_features(self, windows: AudioWindows) -> Tensor:
         """(A, D) encoder outputs of the windows' real frames, before the projector."""
@@ -186,9 +193,16 @@ class MusicLanguageModel(nn.Module, ABC):
         return cast(Tensor, self.network.get_input_embeddings()(token_ids))
 
     def target_logprobs(
-        self, batch: PackedBatch, audio: Tensor | None = None, *, temperature: float = 1.0
+        self, batch: PackedBatch, features: Tensor | None = None, *, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (T,) of the row's targets and entropies (T,) of their predictions; see `token_logprobs`."""
+        """Log-probabilities (T,) of the row's targets and entropies (T,) of their predictions; see `token_logprobs`.
+
+        Args:
+            batch: the row.
+            features: (A, D) encoder outputs of its audio, where they are known; computed here when None.
+            temperature: logits are divided by it.
+        """
+        audio = None if features is None else self.project(features, batch)
         # A prompt's last token predicts the first one of each of its completions.
         rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
         hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]

@@ -62,7 +62,8 @@ class Reference:
 
         Args:
             conversation: one entry of the cut's `conversations`.
-            custom: the cut's `custom` fields; `metadata` and `observations` may be absent.
+            custom: the cut's `custom` fields; `metadata`, which a conversation may have of its own, and `observations`
+                may be absent.
 
         Raises:
             UserError: a required field is missing, or see the class.
@@ -78,7 +79,7 @@ class Reference:
             answer=conversation["answer"],
             answer_type=conversation.get("answer_type") or "text",
             options=tuple(conversation.get("options") or ()),
-            metadata=dict(custom.get("metadata") or {}),
+            metadata=dict(conversation.get("metadata") or custom.get("metadata") or {}),
             observations={entry["field"]: entry["value"] for entry in observations},
             observation_seconds={
                 entry["field"]: float(entry["start"]) for entry in observations if entry.get("start") is not None

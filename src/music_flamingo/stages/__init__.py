@@ -6,6 +6,7 @@ from music_flamingo.stages.grpo import GRPOModule
 from music_flamingo.stages.optimization import ConstantSchedule, CosineSchedule
 from music_flamingo.stages.sft import SFTModule
 from music_flamingo.stages.tagging import TaggingModule
+from music_flamingo.stages.transcription import TranscriptionModule
 from music_flamingo.stages.warmup import WarmupModule
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "GRPOModule",
     "SFTModule",
     "TaggingModule",
+    "TranscriptionModule",
     "WarmupModule",
 ]

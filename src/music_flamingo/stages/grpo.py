@@ -16,8 +16,10 @@ Logs    train/loss, train/reward, train/rewards/<name>{,_std,_zero_spread}, trai
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +28,14 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.errors import UserError
 from music_flamingo.losses import GRPOLoss, PolicyLoss, group_advantages, kl_penalty
 from music_flamingo.models import MusicLanguageModel
+from music_flamingo.models.lora import only_adapters_train, without_adapters
 from music_flamingo.rewards import Reference, WeightedReward, combined_reward
 from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import on_other_songs, with_completions
 from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
 from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.step_parts import part
+from music_flamingo.strategies.dividing import DividingStrategy
 
 ZERO_SPREAD = 1e-6
 """Standard deviation below which all rewards of a group count as equal."""
@@ -51,6 +55,7 @@ class _Rollout:
         logprobs: (T,) when sampled.
         advantages: (B G,).
         sequence_index: (T,) completion of each token.
+        weight: of its loss among those of other rows and ranks.
     """
 
     row: PackedBatch
@@ -58,6 +63,7 @@ class _Rollout:
     logprobs: Tensor
     advantages: Tensor
     sequence_index: Tensor
+    weight: float
 
 
 class GRPOModule(AnsweringModule):
@@ -72,6 +78,7 @@ class GRPOModule(AnsweringModule):
         beta: weight of the KL penalty; 0 keeps no reference model.
         normalize_std: divide advantages by their group's standard deviation; False with Dr. GRPO.
         num_updates: optimizer steps per rollout.
+        rows_per_step: rows that are sampled, on each rank, before an optimizer step is taken on all of them.
         gradient_clip: largest gradient norm.
         rollout_tolerance: largest difference of log-probabilities between rollout and trainer at the first update, in
             nats; None takes 1e-3 for trainer.precision 32-true and 1 for bf16-mixed.
@@ -94,6 +101,7 @@ class GRPOModule(AnsweringModule):
         beta: float = 0.0,
         normalize_std: bool = True,
         num_updates: int = 1,
+        rows_per_step: int = 1,
         gradient_clip: float = 1.0,
         rollout_tolerance: float | None = None,
         listening_every: int = 20,
@@ -114,13 +122,22 @@ class GRPOModule(AnsweringModule):
         self.beta = beta
         self.normalize_std = normalize_std
         self.num_updates = num_updates
+        self.rows_per_step = rows_per_step
         self.gradient_clip = gradient_clip
         self.rollout_tolerance = rollout_tolerance
         self.listening_every = listening_every
+        self._rollouts: list[_Rollout] = []
+        # Where adapters alone train, the model without them is the reference, and needs no memory.
         # In a list, so that the reference is neither trained nor written into checkpoints.
-        self._reference = [_frozen_copy(model)] if beta else []
+        self._reference = [_frozen_copy(model)] if beta and not only_adapters_train(model.network) else []
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        if isinstance(self.trainer.strategy, DividingStrategy) and self._reference:
+            self.trainer.strategy.divide(self._reference[0])
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         self.eval()  # rollout and update are to be the same policy: dropout would tell them apart
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
@@ -132,10 +149,14 @@ class GRPOModule(AnsweringModule):
         row, sequence_index = with_completions(batch, completions, self.model.audio_token_id)
         old_logprobs = torch.cat([c.logprobs for c in completions])  # (T,)
         self._log_rollout(completions, rewards, total)
-        rollout = _Rollout(row.to(self.device), features, old_logprobs, advantages, sequence_index.to(self.device))
-        reference_logprobs = self._reference_logprobs(rollout)
-        for update in range(self.num_updates):
-            self._update(rollout, reference_logprobs, first=update == 0, weight=float(not batch.idle))
+        weight = 0.0 if batch.idle else self.policy_loss.weight(len(completions), len(old_logprobs))
+        self._rollouts.append(
+            _Rollout(row.to(self.device), features, old_logprobs, advantages, sequence_index.to(self.device), weight)
+        )
+        if len(self._rollouts) < self.rows_per_step:
+            return
+        self._learn(self._rollouts)
+        self._rollouts = []
         if self.listening_every and self.global_step % self.listening_every < self.num_updates:
             self._log_listening_gap(batch, total)
 
@@ -155,7 +176,7 @@ class GRPOModule(AnsweringModule):
 
     def _rollout(self, batch: PackedBatch, features: Tensor | None) -> list[Completion]:
         """B G completions, a prompt's G next to each other."""
-        with torch.no_grad(), part("rollout"):
+        with torch.no_grad(), self.whole_weights(), part("rollout"):
             return self.sample(batch, self.sampling, self._embeddings(batch, features))
 
     @part("rewards")
@@ -187,22 +208,40 @@ class GRPOModule(AnsweringModule):
 
     def _reference_logprobs(self, rollout: "_Rollout") -> Tensor | None:
         """(T,) log-probabilities under the reference model, which the updates do not change; None without a penalty."""
-        if not self._reference:
+        if not self.beta:
             return None
-        reference = self._reference[0].to(self.device)
-        with torch.no_grad(), part("reference"):
+        with torch.no_grad(), part("reference"), self._reference_model() as reference:
             # A frozen encoder is the reference's too.
-            audio = None if rollout.features is None else reference.project(rollout.features, rollout.row)
-            return reference.target_logprobs(rollout.row, audio, temperature=self.sampling.temperature or 1.0)[0]
+            temperature = self.sampling.temperature or 1.0
+            return reference.target_logprobs(rollout.row, rollout.features, temperature=temperature)[0]
 
-    @part("update")
-    def _update(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool, weight: float) -> None:
-        """One optimizer step on the rollout; with `weight` 0 the rank only takes part."""
-        logprobs, entropy = self.model.target_logprobs(
-            rollout.row,
-            self._embeddings(rollout.row, rollout.features),
-            temperature=self.sampling.temperature or 1.0,
-        )
+    @contextmanager
+    def _reference_model(self) -> Iterator[MusicLanguageModel]:
+        """The model that the stage started from."""
+        if self._reference:
+            yield self._reference[0].to(self.device)
+        else:
+            with without_adapters(self.model.network):
+                yield self.model
+
+    def _learn(self, rollouts: Sequence["_Rollout"]) -> None:
+        """Optimizer steps on what was sampled; ranks and rows count by what the loss is a mean over."""
+        trainer: Any = self.trainer  # Lightning does not declare the attribute
+        weight = torch.tensor(sum(rollout.weight for rollout in rollouts), device=self.device)
+        mean_weight = trainer.strategy.reduce(weight, reduce_op="mean").clamp(min=1e-9)
+        references = [self._reference_logprobs(rollout) for rollout in rollouts]
+        for update in range(self.num_updates):
+            with part("update"):
+                self._optimizer.zero_grad()
+                for rollout, reference_logprobs in zip(rollouts, references, strict=True):
+                    loss = self._loss(rollout, reference_logprobs, first=update == 0)
+                    self.manual_backward(loss * rollout.weight / mean_weight)
+                self._step()
+
+    def _loss(self, rollout: "_Rollout", reference_logprobs: Tensor | None, *, first: bool) -> Tensor:
+        """Of one row."""
+        temperature = self.sampling.temperature or 1.0
+        logprobs, entropy = self.model.target_logprobs(rollout.row, rollout.features, temperature=temperature)
         if first:
             self._check_rollout(logprobs.detach(), rollout.logprobs)
         loss, terms = self.policy_loss(logprobs, rollout.logprobs, rollout.advantages, rollout.sequence_index)
@@ -210,22 +249,21 @@ class GRPOModule(AnsweringModule):
             penalty = kl_penalty(logprobs, reference_logprobs, rollout.sequence_index)
             loss = loss + self.beta * penalty
             self.log("train/kl", penalty.detach(), batch_size=1)
-        self._step(loss * weight)
-        self.log_dict(
-            {
-                "train/loss": loss.detach(),
-                "train/entropy": entropy.mean(),
-                "train/clip_share": terms.clipped_share,
-            },
-            batch_size=1,
-        )
+        values = {
+            "train/loss": loss.detach(),
+            "train/entropy": entropy.mean(),
+            "train/clip_share": terms.clipped_share,
+        }
+        self.log_dict(values, batch_size=1)
+        return loss
 
-    def _step(self, loss: Tensor) -> None:
-        optimizer = self.optimizers()
-        optimizer.zero_grad()  # type: ignore[union-attr]
-        self.manual_backward(loss)
+    @property
+    def _optimizer(self) -> Any:
+        return self.optimizers()
+
+    def _step(self) -> None:
         torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.gradient_clip)
-        optimizer.step()  # type: ignore[union-attr]
+        self._optimizer.step()
         self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def _check_rollout(self, logprobs: Tensor, old_logprobs: Tensor) -> None:
@@ -260,7 +298,9 @@ class GRPOModule(AnsweringModule):
     def _log_listening_gap(self, batch: PackedBatch, total: Tensor) -> None:
         """Mean reward on each question's own song minus that on another song."""
         other = on_other_songs(batch, self.model.audio_token_id)
-        completions = self.sample(other, SamplingParameters(self.sampling.max_new_tokens, self.sampling.temperature))
+        sampling = SamplingParameters(self.sampling.max_new_tokens, self.sampling.temperature)
+        with self.whole_weights():
+            completions = self.sample(other, sampling)
         deaf = self._total(self._rewards(batch, completions))
         self.log("train/listening_gap", total.nanmean() - deaf.nanmean(), batch_size=1)
 

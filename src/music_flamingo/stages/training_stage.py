@@ -1,6 +1,7 @@
 """What every stage shares: what stays frozen, which mode the weights train in, and the optimizer."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 from lightning import LightningModule
@@ -9,7 +10,9 @@ from torch import nn
 
 from music_flamingo.errors import UserError
 from music_flamingo.models import evaluate_frozen_modules, freeze_parameters
+from music_flamingo.models.precision_guard import require_float32
 from music_flamingo.stages.optimization import OptimizerCallable, Schedule, configured_optimizer, num_training_steps
+from music_flamingo.strategies.dividing import DividingStrategy
 
 PRECISIONS = ("32-true", "bf16-mixed")
 """bfloat16 throughout loses small steps of the optimizer, and GRPO clips gradients that float16 has scaled."""
@@ -47,14 +50,41 @@ class TrainingStage(LightningModule):
                 "which keeps weights and optimizer in float32"
             )
 
+    def configure_model(self) -> None:
+        """Divide the model over the ranks, where the strategy does; called before the optimizer is made."""
+        if isinstance(self.trainer.strategy, DividingStrategy):
+            self.trainer.strategy.divide(self.model)
+
+    def whole_weights(self) -> AbstractContextManager[None]:
+        """Puts a divided model together on every rank, for passes that ranks make unequally often."""
+        strategy = self.trainer.strategy
+        return strategy.whole_weights() if isinstance(strategy, DividingStrategy) else nullcontext()
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         evaluate_frozen_modules(self.model)
         return self
 
     def on_fit_start(self) -> None:
+        require_float32(self, f"trainer.strategy {type(self.trainer.strategy).__name__}")
         # Weights are loaded in evaluation mode, and Lightning leaves it at that.
         self.train()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model before any of it is loaded.
+
+        Raises:
+            UserError: names of weights differ.
+        """
+        given, own = checkpoint["state_dict"].keys(), self.state_dict().keys()
+        differing = sorted(given ^ own)
+        if differing:
+            has = "has none" if differing[0] in own else "has"
+            raise UserError(
+                f"{self.trainer.ckpt_path}: expected a checkpoint of this model, got one that {has} "
+                f"{differing[0].removeprefix('model.network.')} ({len(differing)} weights differ): give the recipe of "
+                "the run that wrote it"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return configured_optimizer(self, self.optimizer, self.schedule, num_training_steps(self.trainer))

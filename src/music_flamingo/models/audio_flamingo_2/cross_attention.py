@@ -26,12 +26,14 @@ class PaddedAudio:
     Attributes:
         features: (B, A, D) audio tokens.
         mask: (B, A) bool, true where there is audio.
-        is_heard: (B, N) bool, which tokens of text have audio to hear; None for all.
     """
 
     features: Tensor
     mask: Tensor
-    is_heard: Tensor | None = None
+
+    @property
+    def is_heard(self) -> None:
+        """No text here is without audio."""
 
     def __call__(self, layer: int, query: Tensor, key_value: KeyValue) -> Tensor:
         """See `HeardAudio`."""
@@ -40,8 +42,7 @@ class PaddedAudio:
 
     def repeated(self, times: int) -> "PaddedAudio":
         """The audio of a batch in which each text stands so many times in a row."""
-        is_heard = None if self.is_heard is None else self.is_heard.repeat_interleave(times, 0)
-        return PaddedAudio(self.features.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0), is_heard)
+        return PaddedAudio(self.features.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0))
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -1,0 +1,6 @@
+"""Ways to divide training over devices."""
+
+from music_flamingo.strategies.fully_sharded import FullySharded
+from music_flamingo.strategies.zero import ZeRO
+
+__all__ = ["FullySharded", "ZeRO"]

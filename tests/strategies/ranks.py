@@ -1,0 +1,149 @@
+"""Trains stages with strategies: run by tests as one process, and as each of two.
+
+    python -m tests.strategies.ranks ROOT 1 sft,auto grpo,auto
+    torchrun --nproc-per-node 2 -m tests.strategies.ranks ROOT 2 sft,fsdp sft,ddp,fsdp
+
+A run is a stage and a strategy; with another strategy between them it goes on from the second checkpoint of that one's
+run.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch import Tensor
+
+from music_flamingo.batch import PackedBatch
+from music_flamingo.callbacks import GRPOSampling, HFExport, Ledger, RollingCheckpoint
+from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
+from music_flamingo.losses import DAPOLoss
+from music_flamingo.models import MusicFlamingo, MusicLanguageModel
+from music_flamingo.rewards import Reference, Reward, WeightedReward
+from music_flamingo.rollout import Completion, SamplingParameters
+from music_flamingo.rollout.rows import with_completions
+from music_flamingo.stages import CosineSchedule, GRPOModule, SFTModule
+from music_flamingo.stages.answering import AnsweringModule
+from music_flamingo.strategies import FullySharded, ZeRO
+from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
+from tests.builders import quiet_trainer
+
+STRATEGIES: dict[str, Any] = {
+    "auto": lambda: "auto",
+    "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
+    "fsdp": FullySharded,
+    "zero2": lambda: ZeRO(stage=2),
+    "zero3": lambda: ZeRO(stage=3, keep_whole=0),
+}
+
+
+class EvenLetters(Reward):
+    """Something that every group disagrees on."""
+
+    name = "even_letters"
+
+    def __call__(self, completion: str, reference: Reference) -> float:
+        return float(len(completion) % 2 == 0)
+
+
+class PromptSeededEngine:
+    """Draws tokens of which only the prompt decides, whichever rank it is on."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model: MusicLanguageModel,
+        batch: PackedBatch,
+        audio: Tensor | None,
+        sampling: SamplingParameters,
+        end_of_turn: int,
+        generator: torch.Generator | None = None,
+    ) -> list[Completion]:
+        """Completions of three to five tokens."""
+        drawn = []
+        for prompt in batch.prompts():
+            text = bytes(str(batch.segment_ids(prompt).tolist()) + batch.examples[prompt]["cut"], "utf8")
+            numbers = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:4], "big"))
+            for number in range(sampling.num_generations):
+                ids = torch.randint(20, 200, (3 + number % 3,), generator=numbers)
+                drawn.append(Completion(prompt, ids, torch.zeros(0), torch.zeros(len(ids)), finished=True))
+        row, sequence = with_completions(batch, drawn, model.audio_token_id)
+        logprobs, _ = model.target_logprobs(row, temperature=sampling.temperature)
+        return [replace(each, logprobs=logprobs[sequence == number]) for number, each in enumerate(drawn)]
+
+
+class Losses(Callback):
+    """The mean of the ranks' losses at each optimizer step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        loss = trainer.callback_metrics["train/loss"].clone()
+        self.values.append(float(trainer.strategy.reduce(loss, reduce_op="mean")))
+
+
+def built_stage(kind: str, start: str) -> AnsweringModule:
+    """Of SFT or GRPO, with AdamW."""
+    adamw = partial(torch.optim.AdamW, lr=1e-3, eps=1e-4)  # rounding's gradients are to make no full steps
+    if kind == "sft":
+        return SFTModule(MusicFlamingo(start), adamw, schedule=CosineSchedule(0.0))
+    rewards = [WeightedReward(EvenLetters())]
+    sampling = SamplingParameters(max_new_tokens=8, num_generations=5)
+    settings: dict[str, Any] = {"beta": 0.1, "policy_loss": DAPOLoss(), "schedule": CosineSchedule(0.0)}
+    return GRPOModule(MusicFlamingo(start), adamw, rewards, sampling, num_updates=1, listening_every=0, **settings)
+
+
+def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resume: Path | None = None) -> None:
+    """Train `root/start` on `root/corpus` for four steps; leave losses.json, every step's checkpoint and an export."""
+    torch.manual_seed(0)
+    start = str(root / "start")
+    stage = built_stage(kind, start)
+    data = ConversationDataModule(
+        str(root / "corpus"),
+        start,
+        DirectAnswers(["instrument", "drums"], ["open"]),
+        questions_per_song=2,
+        prompts_only=kind == "grpo",
+        max_duration=40.0 / devices,
+        cache_features=False,
+    )
+    losses = Losses()
+    built: Strategy | str = STRATEGIES[strategy]()
+    callbacks: list[Callback] = [losses, GRPOSampling(PromptSeededEngine()), RollingCheckpoint(1, keep=100), Ledger()]
+    callbacks.append(HFExport(start))
+    trainer = quiet_trainer(
+        root / folder,
+        strategy=built,
+        devices=devices,
+        max_steps=4,
+        max_epochs=-1,
+        callbacks=callbacks,
+        enable_checkpointing=True,
+        log_every_n_steps=1,
+        gradient_clip_val=1.0 if kind == "sft" else None,
+    )
+    trainer.strategy.checkpoint_io = FolderCheckpointIO()
+    trainer.fit(stage, data, ckpt_path=resume, weights_only=True)
+    if trainer.is_global_zero:
+        (root / folder / "losses.json").write_text(json.dumps(losses.values))
+    trainer.strategy.teardown()
+
+
+def main() -> None:
+    """One of the processes: trains one run after the other."""
+    root, devices = Path(sys.argv[1]), int(sys.argv[2])
+    for run in sys.argv[3:]:
+        kind, *before, strategy = run.split(",")
+        resume = root / f"{kind}-{before[0]}" / "checkpoints" / "step-00000002.ckpt" if before else None
+        train(kind, strategy, root, "-".join([kind, *before, strategy]), devices, resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Two processes that divide a model train as one process does, and any of them goes on from any other's checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from music_flamingo.checkpoint_folder import CheckpointFolder
+from music_flamingo.evaluation.audit import audit
+from music_flamingo.plain_state import tensors_of
+from tests.builders import model_directory, write_corpus
+
+ROOT = Path(__file__).parents[2]
+DEEPSPEED = find_spec("deepspeed") is not None
+STRATEGIES = ["ddp", "fsdp", *(["zero2", "zero3"] if DEEPSPEED else [])]
+CHANGES = [("fsdp", "ddp"), ("fsdp", "auto"), ("auto", "fsdp")]
+CHANGES += [("auto", "zero3"), ("zero3", "zero2"), ("zero2", "fsdp")] if DEEPSPEED else []
+
+
+def train(root: Path, processes: int, runs: list[str]) -> None:
+    """Train four steps of each run; see `ranks`."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
+    command = [sys.executable, *launcher, "-m", "tests.strategies.ranks", str(root), str(processes), *runs]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs, in folders such as `sft-fsdp` and `sft-fsdp-ddp`."""
+    root = tmp_path_factory.mktemp("strategies")
+    write_corpus(root / "corpus", train=8, held_out=1)
+    (root / "start").symlink_to(model_directory())
+    kinds = ("sft", "grpo")
+    train(root, 1, [f"{kind},auto" for kind in kinds])
+    changes = [f"{kind},{before},{after}" for kind in kinds for before, after in CHANGES]
+    train(root, 2, [f"{kind},{name}" for kind in kinds for name in STRATEGIES])
+    train(root, 2, [change for change in changes if not change.endswith("auto")])
+    train(root, 1, [change for change in changes if change.endswith("auto")])
+    return root
+
+
+def checkpoint(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}.ckpt"
+
+
+def assert_same_training(run: Path, expected: Path, first_step: int = 1) -> None:
+    """Losses, what every later checkpoint holds, and the export."""
+    losses = [json.loads((each / "losses.json").read_text()) for each in (run, expected)]
+    assert losses[0] == pytest.approx(losses[1][first_step - 1 :], rel=1e-5, abs=1e-6)
+    ours, theirs = (dict(tensors_of(CheckpointFolder(checkpoint(each, 4)).state())) for each in (run, expected))
+    assert ours.keys() == theirs.keys()
+    assert any("exp_avg_sq" in name for name in ours)
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-6)
+    exports = [load_file(each / "export" / "model.safetensors") for each in (run, expected)]
+    assert exports[0].keys() == exports[1].keys()
+    for name, tensor in exports[1].items():
+        torch.testing.assert_close(exports[0][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strategy: str, kind: str, root: Path) -> None:
+    assert_same_training(root / f"{kind}-{strategy}", root / f"{kind}-auto")
+    assert {(each.lost, each.repeated) for each in audit(root / f"{kind}-{strategy}")[:1]} == {(0, 0)}
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_another_strategy_goes_on_where_one_was_interrupted(before: str, after: str, kind: str, root: Path) -> None:
+    assert_same_training(root / f"{kind}-{before}-{after}", root / f"{kind}-auto", first_step=3)
