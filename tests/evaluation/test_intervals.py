@@ -7,6 +7,7 @@ from music_flamingo.evaluation.intervals import (
     Bootstrap,
     bootstrap_interval,
     paired_difference_interval,
+    rate_interval,
     wilson_interval,
 )
 
@@ -95,3 +96,11 @@ def test_unpaired_scores_are_refused() -> None:
 def test_impossible_counts_are_refused(num_correct: int, num_total: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= num_correct <= num_total >= 1"):
         wilson_interval(num_correct, num_total)
+
+
+def test_a_rate_is_errors_over_lengths_and_its_interval_draws_whole_pieces() -> None:
+    """Ten errors in 100 words of one piece, none in 100 of the other: between 0 and 10 %, 5 % in the middle."""
+    interval = rate_interval([10, 0, 0], [50, 50, 100], ["a", "a", "b"])
+    assert (interval.mean, interval.num_values, interval.num_pieces) == (0.05, 3, 2)
+    assert (interval.low, interval.high) == (0.0, 0.1)
+    assert math.isnan(rate_interval([1], [4], ["a"]).low)

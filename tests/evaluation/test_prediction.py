@@ -56,3 +56,10 @@ def test_a_step_without_a_verdict_is_refused(tmp_path, builders, step):
 
     with pytest.raises(UserError, match=r"line 1: a step needs field, value and true"):
         read_predictions(tmp_path / "predictions.jsonl")
+
+
+def test_a_transcript_without_its_counts_is_named(tmp_path, builders):
+    builders.write_predictions(tmp_path, [builders.prediction(transcript={"language": "en"})])
+
+    with pytest.raises(UserError, match="line 1: a transcript needs errors, inserted, language, length, unit"):
+        read_predictions(tmp_path / "predictions.jsonl")

@@ -239,3 +239,42 @@ def test_the_terminal_shows_scores_beside_baselines(report):
     assert "missing: 4_grpo/[x]" in lines
     assert any(line.split()[:3] == ["instrument", "4", "0.75"] and "0.50 tempo" in line for line in lines)
     assert any(line.strip().startswith("after (4_grpo)") and "5.50" in line for line in lines)
+
+
+def test_transcripts_are_summed_up_by_language(tmp_path, builders, corpus):
+    """In English 3 errors in 40 words, one of them inserted; with another clip's audio all are wrong."""
+
+    def row(number, language, unit, errors, length, **changes):
+        counts = {"language": language, "unit": unit, "errors": errors, "inserted": errors % 2, "length": length}
+        named = {"cut": f"clip-{number}", "piece": f"piece-{number}", "conversation": f"{language}-{number}"}
+        return builders.prediction(**named, correct=None, mode="direct", transcript=counts, **changes)
+
+    rows = [row(0, "en", "word", 2, 10), row(1, "en", "word", 1, 30), row(0, "zh", "character", 0, 5)]
+    rows += [row(0, "en", "word", 10, 10, audio="other"), row(1, "en", "word", 30, 30, audio="other")]
+    builders.write_stage(tmp_path, "1_transcription", rows, corpus=corpus)
+    report_command(tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    english = report["transcripts"]["en"]
+    assert english == {
+        "unit": "word",
+        "rate": 3 / 40,
+        "interval": [1 / 30, 0.2],
+        "inserted": 1 / 40,
+        "length": 40,
+        "n": 2,
+        "shuffled_audio": 1.0,
+    }
+    assert report["transcripts"]["zh"]["unit"] == "character"
+    assert report["transcripts"]["zh"]["interval"] is None
+    assert report["questions"] == {}
+    assert ">Transcripts</h2>" in (tmp_path / "report.html").read_text()
+    printed = Console(file=io.StringIO(), width=100)
+    print_report(report, printed)
+    assert "errors of transcripts after 1_transcription" in printed.file.getvalue()
+
+
+def test_a_run_on_a_blend_has_no_corpus_to_guess_from(tmp_path, builders):
+    builders.write_stage(tmp_path, "2_sft", [builders.prediction()], corpus="{class_path: Blend}")
+    report_command(tmp_path)
+    missing = json.loads((tmp_path / "report.json").read_text())["missing"]
+    assert "recipe field data.init_args.corpus is no folder: no baselines, no clips to listen to" in missing

@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,27 @@ def bootstrap_interval(
     Raises:
         ValueError: no values, unequal lengths, or values that are not finite.
     """
-    bootstrap = bootstrap or Bootstrap()
     sums, counts = _sums_by_piece(values, pieces)
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:  # noqa: PLR2004
-        return Interval(mean, math.nan, math.nan, len(values), len(sums))
-    tail = (1 - bootstrap.confidence) / 2
-    low, high = np.quantile(list(_resampled_means(sums, counts, bootstrap)), [tail, 1 - tail])
-    return Interval(mean, float(low), float(high), len(values), len(sums))
+    return _interval(sums, counts, len(values), bootstrap or Bootstrap())
+
+
+def rate_interval(
+    errors: Sequence[float], lengths: Sequence[int], pieces: Sequence[Hashable], bootstrap: Bootstrap | None = None
+) -> Interval:
+    """Percentile interval of a sum of errors over a sum of lengths, resampling whole pieces.
+
+    Args:
+        errors: of each row.
+        lengths: of each row; of the rows of a piece at least one is above 0.
+        pieces: the piece each row belongs to.
+        bootstrap: as in `bootstrap_interval`.
+
+    Raises:
+        ValueError: as in `bootstrap_interval`.
+    """
+    sums, _ = _sums_by_piece(errors, pieces)
+    sizes, _ = _sums_by_piece(lengths, pieces)
+    return _interval(sums, sizes, len(errors), bootstrap or Bootstrap())
 
 
 def paired_difference_interval(
@@ -112,6 +126,16 @@ def wilson_interval(num_correct: int, num_total: int, confidence: float = 0.95) 
     return Interval(share, max(0.0, centre - half_width), min(1.0, centre + half_width), num_total, num_total)
 
 
+def _interval(sums: NDArray[np.float64], counts: NDArray[Any], num_values: int, bootstrap: Bootstrap) -> Interval:
+    """Of the ratio of two sums, given those of each piece."""
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < 2:  # noqa: PLR2004
+        return Interval(mean, math.nan, math.nan, num_values, len(sums))
+    tail = (1 - bootstrap.confidence) / 2
+    low, high = np.quantile(list(_resampled_means(sums, counts, bootstrap)), [tail, 1 - tail])
+    return Interval(mean, float(low), float(high), num_values, len(sums))
+
+
 def _sums_by_piece(
     values: Sequence[float], pieces: Sequence[Hashable]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -127,7 +151,7 @@ def _sums_by_piece(
     return sums, np.bincount(index).astype(np.int64)
 
 
-def _resampled_means(sums: NDArray[np.float64], counts: NDArray[np.int64], bootstrap: Bootstrap) -> Iterator[float]:
+def _resampled_means(sums: NDArray[np.float64], counts: NDArray[Any], bootstrap: Bootstrap) -> Iterator[float]:
     rng = np.random.default_rng(bootstrap.seed)
     for _ in range(bootstrap.num_resamples):
         drawn = rng.integers(len(sums), size=len(sums))

@@ -7,7 +7,7 @@ of what a model said.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "entropy": (*_NUMBER, type(None)),
 }
 
+_TRANSCRIPT = frozenset({"language", "unit", "errors", "inserted", "length"})
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -43,6 +45,7 @@ class Prediction:
         rewards: by reward name; None where a reward abstained.
         steps: checked thoughts, each {"field", "value", "true"}.
         entropy: nats per token.
+        transcript: of one asked for, {"language", "unit", "errors", "inserted", "length"}.
     """
 
     stage: str
@@ -68,6 +71,7 @@ class Prediction:
     steps: list[dict[str, Any]] | None
     num_tokens: int | None
     entropy: float | None
+    transcript: dict[str, Any] | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str) -> "Prediction":
@@ -80,7 +84,7 @@ class Prediction:
         Raises:
             UserError: a field is missing or has the wrong type.
         """
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if field.name in row or field.default is MISSING]
         missing = [name for name in names if name not in row]
         if missing:
             raise UserError(f"{where}: field {missing[0]!r} is missing; write the predictions again")
@@ -89,6 +93,11 @@ class Prediction:
                 raise UserError(f"{where}: field {name!r} cannot be {row[name]!r}; write the predictions again")
         if not all(isinstance(step, dict) and {"field", "value", "true"} <= step.keys() for step in row["steps"] or ()):
             raise UserError(f"{where}: a step needs field, value and true; write the predictions again")
+        transcript = row.get("transcript")
+        if transcript is not None and not (isinstance(transcript, dict) and transcript.keys() >= _TRANSCRIPT):
+            raise UserError(
+                f"{where}: a transcript needs {', '.join(sorted(_TRANSCRIPT))}; write the predictions again"
+            )
         return cls(**{name: _finite(row[name]) for name in names})
 
 

@@ -60,6 +60,7 @@ def build_report(run: RunFolder, corpus: CorpusFolder | None, missing: Sequence[
         "final_stage": final.name if final else None,
         "missing": [*run.missing, *missing],
         "questions": _question_scores(final, corpus) if final else {},
+        "transcripts": _transcript_scores(final) if final else {},
         "rewards": _reward_scores(run),
         "systematic": _systematic(run),
         **_behaviour(run, corpus),
@@ -70,8 +71,9 @@ def build_report(run: RunFolder, corpus: CorpusFolder | None, missing: Sequence[
 def _corpus_of(run: RunFolder) -> tuple[CorpusFolder | None, list[str]]:
     """The corpus the run's recipe names, or a note that there is none to read."""
     path = run.setting("data.init_args.corpus")
-    if path is None:
-        return None, ["recipe field data.init_args.corpus: no baselines, no clips to listen to"]
+    if not isinstance(path, str):
+        said = "names no corpus" if path is None else "is no folder"
+        return None, [f"recipe field data.init_args.corpus {said}: no baselines, no clips to listen to"]
     try:
         return read_corpus(Path(path)), []
     except UserError as error:
@@ -131,6 +133,13 @@ def _question_score(
 def _form_score(predictions: Iterable[Prediction]) -> dict[str, Any]:
     summary = scores.accuracy(predictions) or {}
     return {"n": summary["n"], "accuracy": summary["mean"], "interval": summary["interval"]}
+
+
+def _transcript_scores(final: StageFolder) -> dict[str, Any]:
+    """Error rates by language, each beside the rate on another clip's audio."""
+    own = scores.error_rates(scores.GREEDY.select(final.predictions))
+    other = scores.error_rates(scores.GREEDY_OTHER_AUDIO.select(final.predictions))
+    return {name: score | {"shuffled_audio": other.get(name, {}).get("rate")} for name, score in own.items()}
 
 
 def _reward_scores(run: RunFolder) -> dict[str, Any]:
@@ -233,6 +242,8 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         console.print(f"missing: {absence}", style="yellow", markup=False, highlight=False)
     if report["questions"]:
         console.print(_question_table(report))
+    if report["transcripts"]:
+        console.print(_transcript_table(report))
     if any(report["rewards"][name] for name in _COMPARED):
         console.print(_reward_table(report["rewards"]))
 
@@ -254,6 +265,16 @@ def _question_table(report: dict[str, Any]) -> Table:
             _share(score["shuffled_audio"]),
             other,
         )
+    return table
+
+
+def _transcript_table(report: dict[str, Any]) -> Table:
+    table = _table("language", f"errors of transcripts after {report['final_stage']}")
+    for name in ("n", "unit", "rate", "95 %", "inserted", "shuffled"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, score in report["transcripts"].items():
+        shares = _share(score["rate"]), _interval(score), _share(score["inserted"]), _share(score["shuffled_audio"])
+        table.add_row(name, str(score["n"]), score["unit"], *shares)
     return table
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from music_flamingo.evaluation.intervals import Interval, bootstrap_interval, wilson_interval
+from music_flamingo.evaluation.intervals import Interval, bootstrap_interval, rate_interval, wilson_interval
 from music_flamingo.evaluation.prediction import Prediction
 from music_flamingo.rewards.mention import mentioned_words, word_pattern
 from music_flamingo.rewards.normalise import fold, normalise_text
@@ -98,6 +98,33 @@ def mean_with_interval(predictions: Iterable[Prediction], measure: Measure) -> d
         {"mean", "interval": [low, high], "n"}; the interval is None when all are about one piece.
     """
     return _summary(list(_by_conversation(predictions, measure).values()))
+
+
+def error_rates(predictions: Iterable[Prediction]) -> dict[str, dict[str, Any]]:
+    """By language: errors of all transcripts over their lengths, with the 95 % interval over pieces.
+
+    Returns:
+        language -> {"unit", "rate", "interval", "inserted" (a part of the rate), "length", "n" (transcripts)}.
+    """
+    groups: defaultdict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    for each in predictions:
+        if each.transcript is not None:
+            groups[each.transcript["language"]].append((each.transcript, each.piece))
+    return {language: _error_rate(groups[language]) for language in sorted(groups)}
+
+
+def _error_rate(transcripts: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
+    counts, pieces = [each for each, _ in transcripts], [piece for _, piece in transcripts]
+    found = rate_interval([each["errors"] for each in counts], [each["length"] for each in counts], pieces)
+    length = sum(each["length"] for each in counts)
+    return {
+        "unit": counts[0]["unit"],
+        "rate": found.mean,
+        "interval": _bounds(found),
+        "inserted": sum(each["inserted"] for each in counts) / length,
+        "length": length,
+        "n": found.num_values,
+    }
 
 
 def paired_difference(
