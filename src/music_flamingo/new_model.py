@@ -29,6 +29,7 @@ BUILDERS: dict[str, Callable[[str, Iterable[str]], tuple[Any, Any]]] = {
 }
 """What builds an untrained preset of a corpus' texts, by its name."""
 PARTS: dict[str, tuple[Callable[..., tuple[Any, Any]], tuple[str, ...]]] = {
+    "music-flamingo": (model_of_parts.music_flamingo, ("audio_flamingo_3",)),
     "audio-flamingo-2": (model_of_parts.audio_flamingo_2, ("language_model",)),
     "af-clap": (model_of_parts.af_clap, ("text_encoder",)),
     "tinymu": (model_of_parts.tinymu, ("language_model", "audio_encoder")),
@@ -45,18 +46,20 @@ def init_command(  # noqa: PLR0913 - one option each
     language_model: Path | None = None,
     text_encoder: Path | None = None,
     audio_encoder: Path | None = None,
+    audio_flamingo_3: Path | None = None,
 ) -> None:
     """Make a model to train, with its processor: a tiny one of a corpus' words, or one of published size.
 
     Args:
         out: Hugging Face directory to write.
         corpus: corpus folder whose texts the tokenizer of a tiny model learns.
-        preset: tiny, small, tinymu-tiny, audio-flamingo-2-tiny and af-clap-tiny are untrained; tinymu,
+        preset: tiny, small, tinymu-tiny, audio-flamingo-2-tiny and af-clap-tiny are untrained; music-flamingo, tinymu,
             audio-flamingo-2 and af-clap have the published sizes and are made of trained parts.
         seed: of the random weights.
         language_model: Hugging Face directory of a Qwen2.5 for audio-flamingo-2, of a SmolLM2 for tinymu.
         text_encoder: of a Flan-T5 for af-clap.
         audio_encoder: of a MATPAC++ for tinymu, as `music-flamingo convert matpac` makes it.
+        audio_flamingo_3: of an Audio Flamingo 3 for music-flamingo.
     """
     if preset not in (*BUILDERS, *PARTS):
         raise UserError(f"preset: expected one of {', '.join([*BUILDERS, *PARTS])}, got {preset!r}")
@@ -65,6 +68,7 @@ def init_command(  # noqa: PLR0913 - one option each
         "language_model": language_model,
         "text_encoder": text_encoder,
         "audio_encoder": audio_encoder,
+        "audio_flamingo_3": audio_flamingo_3,
     }
     given = {name: value for name, value in options.items() if value is not None}
     build, needed = PARTS.get(preset, (partial(_untrained, preset), ("corpus",)))
