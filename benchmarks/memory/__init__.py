@@ -1,0 +1,1 @@
+"""How much memory training takes, measured, beside what `music-flamingo plan` says."""

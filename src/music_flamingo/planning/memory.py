@@ -1,0 +1,211 @@
+"""How much memory does each device need, and when?
+
+A training step is at its fullest in one of a few moments. Each is a sum of parts: what a device holds all the time,
+what the step has kept so far for its backward pass, and what is being worked on. The fullest moment decides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from music_flamingo.models.cost_model import Workload
+from music_flamingo.planning import activations
+from music_flamingo.planning.activations import Arithmetic, Trained
+from music_flamingo.planning.sizes import DecoderSizes, EncoderSizes, chunk_rows
+
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes that a device holds beside a row's.
+
+    Attributes:
+        weights: in float32, and those of a reference model.
+        rounded: copies of weights in bfloat16 that a step makes and keeps until its backward pass.
+        gathered: weights and gradients of other devices' share that exist at the same time.
+        gradients: of all that is trained.
+        optimizer: its moments.
+        stepping: that the optimizer allocates while it steps.
+        buckets: copies of gradients on their way to the other devices.
+    """
+
+    weights: float
+    rounded: float
+    gradients: float
+    optimizer: float
+    gathered: float = 0.0
+    stepping: float = 0.0
+    buckets: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When memory is full, and of what: bytes of each part."""
+
+    name: str
+    parts: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step does to a row.
+
+    Attributes:
+        decoder: sizes of the language model.
+        encoder: of the audio encoder.
+        trained: what learns.
+        numbers: how they are held.
+        recompute: whether feed-forward networks are computed again.
+        accumulates: whether gradients of earlier rows are there during the backward pass.
+    """
+
+    decoder: DecoderSizes
+    encoder: EncoderSizes
+    trained: Trained
+    numbers: Arithmetic
+    recompute: bool
+    accumulates: bool = False
+
+
+def fullest(moments: Sequence[Moment]) -> Moment:
+    """The one that decides."""
+    return max(moments, key=lambda moment: moment.total)
+
+
+def training_moments(step: Step, states: States, work: Workload, frames: int) -> list[Moment]:
+    """Of a step on one row.
+
+    Args:
+        step: what is done.
+        states: held beside it.
+        work: the row.
+        frames: of all of its windows, as the encoder's layers see them.
+    """
+    decoder, numbers = step.decoder, step.numbers
+    layer = activations.decoder_layer(decoder, step.trained, numbers, recompute=step.recompute)
+    audio = activations.encoder(step.encoder, step.trained, numbers, frames, work.audio_tokens)
+    audio += activations.projector(decoder, step.encoder.width, step.trained, numbers, work.audio_tokens)
+    full_layers = (decoder.layers - 1) * work.tokens * layer.kept + activations.tables(decoder, work.tokens)
+    last = activations.last_layer(
+        decoder, step.trained, numbers, work.tokens, work.read_tokens, recompute=step.recompute
+    )
+    head = activations.head(decoder, step.trained, numbers, work.read_tokens, work.targets)
+    mel = row_bytes(step.encoder, work)
+    held = {
+        "weights": states.weights + states.gathered,
+        "optimizer": states.optimizer,
+        "gradient buckets": states.buckets,
+    }
+    kept = {"bfloat16 weights": states.rounded, "activations": mel + audio + full_layers}
+    gradients = states.gradients
+    later = gradients if step.accumulates else 0.0
+    logits = FLOAT * decoder.vocabulary * min(chunk_rows(decoder.vocabulary), work.targets)
+    head_gradient: float = decoder.vocabulary * decoder.width * (FLOAT + (numbers.product if numbers.is_mixed else 0))
+    embedded = work.audio_tokens * decoder.width * numbers.product
+    of_attention = attention_work(decoder, numbers, work.tokens) if numbers.on_cpu else 0.0
+    # The network's three inner gradients, less what its first one sets free, and the gradient of the stream.
+    of_network = work.tokens * (2 * layer.inner + layer.recomputed + 2 * FLOAT * decoder.width)
+    everything = kept | {"activations": kept["activations"] + last + head}
+    return [
+        Moment(
+            "attention of the last layer",
+            held
+            | {"gradients": gradients}
+            | kept
+            | {"activations": kept["activations"] + embedded + last_attention(step, work), "at work": of_attention},
+        ),
+        Moment("head", held | {"gradients": gradients} | everything | {"at work": 2 * logits}),
+        Moment(
+            "backward of the head",
+            held | {"gradients": later} | everything | {"at work": head_gradient + logits},
+        ),
+        Moment(
+            "backward of a feed-forward network",
+            held
+            | {"gradients": max(later, head_gradient if step.trained.head else 0.0)}
+            | kept
+            | {"at work": of_network},
+        ),
+        Moment(
+            "optimizer",
+            held | {"gradients": gradients, "activations": mel, "at work": states.stepping},
+        ),
+    ]
+
+
+def last_attention(step: Step, work: Workload) -> float:
+    """What the last layer keeps before its feed-forward network."""
+    return activations.last_layer(step.decoder, step.trained, step.numbers, work.tokens, 0, recompute=step.recompute)
+
+
+def attention_work(sizes: DecoderSizes, numbers: Arithmetic, tokens: int) -> float:
+    """Of the CPU's: outputs over root and own segment, the same weighted, both log-sum-exps, and the shares."""
+    return tokens * (4 * numbers.product * sizes.attended + 4 * FLOAT * sizes.heads)
+
+
+def row_bytes(sizes: EncoderSizes, work: Workload) -> float:
+    """Mel frames of a row, each window as long as the longest."""
+    return FLOAT * sizes.mel_bins * len(work.windows) * max(work.windows, default=0)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Completions sampled of a row's prompts.
+
+    Attributes:
+        work: of the row of prompts.
+        songs: in it.
+        longest_song: tokens of the longest.
+        prompts: on all songs.
+        longest_prompt: tokens of the longest question.
+        completions: of each prompt.
+        new_tokens: the most of a completion.
+    """
+
+    work: Workload
+    songs: int
+    longest_song: int
+    prompts: int
+    longest_prompt: int
+    completions: int
+    new_tokens: int
+
+    @property
+    def branches(self) -> int:
+        return self.prompts * self.completions
+
+
+def key_value_bytes(sizes: DecoderSizes, rollout: Rollout, product: int) -> float:
+    """Keys and values of all layers: of the row, again by song and by question, and of what is sampled."""
+    shared = rollout.work.tokens + rollout.songs * rollout.longest_song + rollout.prompts * rollout.longest_prompt
+    return 2 * product * sizes.layers * sizes.kept * (shared + rollout.branches * rollout.new_tokens)
+
+
+def rollout_moments(step: Step, states: States, rollout: Rollout) -> list[Moment]:
+    """Of sampling, with the gradients of the step before still there, and all weights whole."""
+    sizes, product = step.decoder, step.numbers.product
+    held = {
+        "weights": states.weights,
+        "bfloat16 weights": states.rounded,
+        "optimizer": states.optimizer,
+        "gradients": states.gradients,
+        "gradient buckets": states.buckets,
+    }
+    work = rollout.work
+    row = 2 * product * sizes.layers * sizes.kept * work.tokens
+    embedded = product * sizes.width * work.audio_tokens + row_bytes(step.encoder, work)
+    # Three numbers of each inner channel, and the stream before, between and after attention and network.
+    prefill: float = work.tokens * (3 * product * sizes.inner + 3 * FLOAT * sizes.width)
+    prefill += activations.tables(sizes, work.tokens)
+    path = rollout.longest_song + rollout.longest_prompt + rollout.new_tokens
+    # Logits, their logarithms, probabilities and sums of these; scores of a layer, as float32 and as weights.
+    decode = rollout.branches * (4 * FLOAT * sizes.vocabulary + sizes.heads * path * (2 * product + FLOAT))
+    keys = key_value_bytes(sizes, rollout, product)
+    return [
+        Moment("prefill", held | {"activations": embedded, "keys and values": row, "at work": prefill}),
+        Moment("decoding", held | {"activations": embedded, "keys and values": keys, "at work": decode}),
+    ]
