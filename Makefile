@@ -18,9 +18,10 @@ TWO := OMP_NUM_THREADS=$(HALF_OF_CORES) $(BIN)/torchrun --standalone --nproc-per
 HALVES := --config recipes/overrides/ddp.yaml --trainer.accelerator=cpu
 AF2 := runs/audio_flamingo_2
 AF2_STAGES := recipes/audio_flamingo_2
+SLURM := slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libmunge2 libhwloc15 liblua5.1-0
 CONTROL_LOG := runs/songbook/control.log
 
-.PHONY: help setup demo audio-flamingo-2 test lint typecheck check bench bench-long bench-kill clean links
+.PHONY: help setup demo audio-flamingo-2 test test-slurm lint typecheck check bench bench-long bench-kill clean links
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -60,6 +61,16 @@ audio-flamingo-2: $(INSTALLED)  ## the curriculum of Audio Flamingo 2 at tiny si
 
 test: $(INSTALLED)  ## every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -q
+
+test-slurm: $(INSTALLED) build/slurm  ## jobs on a real SLURM, unpacked from Debian's packages into build/; needs amd64 and apt-get
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs tests/slurm
+
+# Unpacked, not installed: no root is needed, and nothing outside of build/ changes.
+build/slurm:
+	rm -rf build/slurm.partial && mkdir -p build/slurm.partial
+	cd build/slurm.partial && apt-get download -q $(SLURM) && for each in *.deb; do dpkg -x $$each .; done
+	for each in slurmctld slurmd slurmstepd; do ln -sf $$each-wlm build/slurm.partial/usr/sbin/$$each; done
+	mv build/slurm.partial $@
 
 lint: links  ## ruff, the direction of imports, spelling
 	$(BIN)/ruff check .

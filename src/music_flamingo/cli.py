@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -35,12 +35,14 @@ A first run:       music-flamingo songbook --out runs/songbook/corpus
 class Verb:
     """A verb beside Lightning's: which function it is, and which of its parameters need no `--`.
 
-    `target` is `module:function`; `positionals` come in the order they are typed.
+    `target` is `module:function`; `positionals` come in the order they are typed; `rest` takes the options that the
+    function does not name, with what follows them: a recipe and its settings.
     """
 
     target: str
     summary: str
     positionals: tuple[str, ...] = ()
+    rest: str = ""
 
     def load(self) -> Callable[..., object]:
         """Import the function."""
@@ -58,6 +60,16 @@ VERBS = {
         "music_flamingo.models.converting:convert_command",
         "make a Hugging Face directory of a published checkpoint",
         ("kind", "src"),
+    ),
+    "plan": Verb(
+        "music_flamingo.planning.plan:plan_command",
+        "say whether a recipe fits on some devices, and how long it takes",
+        rest="recipe",
+    ),
+    "doctor": Verb(
+        "music_flamingo.planning.doctor:doctor_command",
+        "check this machine, and a run's folder or a corpus",
+        ("place",),
     ),
     "report": Verb(
         "music_flamingo.evaluation.report:report_command",
@@ -99,6 +111,10 @@ VERBS = {
     "data audit": Verb(
         "music_flamingo.evaluation.audit:audit_command", "say which songs a run lost or repeated", ("run",)
     ),
+    "slurm": Verb(
+        "music_flamingo.slurm.submitting:slurm_command", "train from a recipe on a SLURM cluster", rest="fit"
+    ),
+    "jobs": Verb("music_flamingo.slurm.jobs:jobs_command", "show what runs on a SLURM cluster"),
 }
 
 
@@ -162,14 +178,29 @@ def call(name: str, verb: Verb, words: Sequence[str]) -> None:
         UserError: an argument is missing, unknown or of another type.
     """
     function = verb.load()
-    parser = function_parser(f"music-flamingo {name}", function, verb.positionals)
+    parser = function_parser(f"music-flamingo {name}", function, verb.positionals, verb.rest)
+    own, others = own_words(words, inspect.signature(function).parameters) if verb.rest else (words, [])
     try:
-        settings = parser.parse_args([with_underscores(word) for word in words])
+        settings = parser.parse_args([with_underscores(word) for word in own])
     except ArgumentError as error:
         one_line = importlib.import_module("music_flamingo.parse_errors").one_line
         where = f"{error.argument_name}: " if error.argument_name else ""
         raise UserError(f"{where}{one_line(error.message)}; see music-flamingo {name} --help") from error
-    function(**vars(parser.instantiate(settings)))
+    function(**vars(parser.instantiate(settings)), **({verb.rest: others} if verb.rest else {}))
+
+
+def own_words(words: Sequence[str], names: Collection[str]) -> tuple[list[str], list[str]]:
+    """Options of these names with what follows them, and all other words."""
+    own: list[str] = []
+    others: list[str] = []
+    owner = own
+    for word in words:
+        if word in ("-h", "--help"):
+            owner = own
+        elif word == "-c" or word.startswith(("--", "-c=")):
+            owner = own if with_underscores(word).partition("=")[0][2:] in names else others
+        owner.append(word)
+    return own, others
 
 
 def with_underscores(word: str) -> str:
@@ -180,8 +211,14 @@ def with_underscores(word: str) -> str:
     return f"--{name.replace('-', '_')}{equals}{value}"
 
 
-def function_parser(prog: str, function: Callable[..., object], positionals: Sequence[str]) -> Any:
+def function_parser(prog: str, function: Callable[..., object], positionals: Sequence[str], rest: str = "") -> Any:
     """A jsonargparse parser for a typed function; help texts come from its docstring.
+
+    Args:
+        prog: how the help begins.
+        function: each parameter is an option.
+        positionals: parameters that are given without their names.
+        rest: a parameter that is none of the parser's.
 
     Returns:
         jsonargparse.ArgumentParser, untyped as importing it here would slow down the help.
@@ -191,15 +228,18 @@ def function_parser(prog: str, function: Callable[..., object], positionals: Seq
     parser = jsonargparse.ArgumentParser(prog=prog, description=texts.short_description, exit_on_error=False)
     types: dict[str, Any] = inspect.get_annotations(function, eval_str=True)
     helps = {text.arg_name: text.description for text in texts.params}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
     for name in positionals:
-        parser.add_argument(name, type=types[name], help=helps.get(name))
+        optional = {} if defaults[name] is inspect.Parameter.empty else {"nargs": "?", "default": defaults[name]}
+        parser.add_argument(name, type=types[name], help=helps.get(name), **optional)
     flags = {name for name, kind in types.items() if kind is bool}
     for name in sorted(flags):
         parser.add_argument(f"--{name}", action="store_true", help=helps.get(name))
-    several = {name: get_args(kind)[0] for name, kind in types.items() if get_origin(kind) is list}
-    for name, kind in several.items():
-        parser.add_argument(f"--{name}", type=kind, nargs="+", required=True, help=helps.get(name))
-    parser.add_function_arguments(function, skip={*positionals, *flags, *several}, as_positional=False)
+    several = [name for name, kind in types.items() if get_origin(kind) in (list, Sequence) and name != rest]
+    for name in several:
+        needed = {"required": True} if defaults[name] is inspect.Parameter.empty else {"default": defaults[name]}
+        parser.add_argument(f"--{name}", type=get_args(types[name])[0], nargs="+", help=helps.get(name), **needed)
+    parser.add_function_arguments(function, skip={*positionals, *flags, *several, rest} - {""}, as_positional=False)
     return parser
 
 

@@ -28,13 +28,17 @@ class Invocation:
 
     def repeat(self) -> str:
         """The arguments as they can be typed again, without the checkpoint, which is this call's own."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The arguments one by one, likewise."""
         configs = [word for path in self.configs for word in ("--config", str(path))]
         settings = [
             f"--{override.key}{'+' if override.append else ''}={override.text}"
             for override in self.overrides
             if override.key != "ckpt_path"
         ]
-        return shlex.join([*configs, *settings])
+        return [*configs, *settings]
 
 
 def parse_invocation(arguments: Sequence[str]) -> Invocation:
