@@ -2,11 +2,12 @@
 
     python -m benchmarks.kill             200 kills, about 20 minutes
     python -m benchmarks.kill --kills 9
+    python -m benchmarks.kill --kills 20 --runs "sft, one of 2 ranks, FSDP2" --result kill-ranks
 
-Three runs (supervised, supervised with loading processes, GRPO) on a small songbook, each first undisturbed, then
-killed with SIGKILL: a third of the times while it writes a checkpoint, the others in validation, in rollouts, and
-anywhere. Each is right if the ledger shows every song once and the weights are those of the undisturbed run, to the
-bit. Writes benchmarks/results/DATE-kill.json and the same as Markdown.
+Four runs (supervised, supervised with loading processes, GRPO, supervised on two ranks of which one is killed) on a
+small songbook, each first undisturbed, then killed with SIGKILL: a third of the times while it writes a checkpoint,
+the others in validation, in rollouts, and anywhere. Each is right if the ledger shows every song once and the weights
+are those of the undisturbed run, to the bit. Writes benchmarks/results/DATE-kill.json and the same as Markdown.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,6 +31,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.kill.killing import Killer
+from music_flamingo.checkpoint_folder import CheckpointFolder
 from music_flamingo.corpora.songbook.build import songbook_command
 from music_flamingo.evaluation.audit import audit
 from music_flamingo.new_model import init_command
@@ -40,6 +44,7 @@ CALLBACKS = [
     "{class_path: music_flamingo.callbacks.Ledger}",
     "{class_path: music_flamingo.callbacks.RollingCheckpoint, init_args: {every_steps: 2}}",
 ]
+TWO_RANKS = {"trainer.devices": 2, "trainer.strategy": "{class_path: music_flamingo.strategies.FullySharded}"}
 RUNS: dict[str, tuple[str, tuple[str, ...], dict[str, object]]] = {
     "sft": ("2_sft", ("checkpoint", "anywhere", "validation"), {"trainer.max_steps": 200}),
     "sft, 2 loading processes": (
@@ -51,6 +56,11 @@ RUNS: dict[str, tuple[str, tuple[str, ...], dict[str, object]]] = {
         "4_grpo",
         ("checkpoint", "rollout", "validation", "checkpoint", "rollout", "anywhere"),
         {"trainer.max_steps": 60, "model.sampling.max_new_tokens": 24},
+    ),
+    "sft, one of 2 ranks, FSDP2": (
+        "2_sft",
+        ("checkpoint", "anywhere", "checkpoint", "validation"),
+        {"trainer.max_steps": 60, **TWO_RANKS},
     ),
 }
 """Recipe, where to kill in turn, settings."""
@@ -86,16 +96,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS), metavar="RUN", help="of the four")
+    parser.add_argument("--result", default="kill", help="name of the table")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    shares = [arguments.kills // len(RUNS)] * len(RUNS)
+    names = arguments.runs
+    shares = [arguments.kills // len(names)] * len(names)
     shares[-1] += arguments.kills - sum(shares)
     with tempfile.TemporaryDirectory(prefix="music-flamingo-kill-") as folder:
         root = Path(folder)
         songbook_command(root / "corpus", clips=60, full_pieces=0, workers=2)
         init_command(root / "start", root / "corpus")
-        rows = [measure(name, kills, arguments.seed, root) for name, kills in zip(RUNS, shares, strict=True)]
-    write(rows, arguments.seed)
+        rows = [measure(name, kills, arguments.seed, root) for name, kills in zip(names, shares, strict=True)]
+    write(rows, arguments.result, sys.argv[1:])
 
 
 def measure(name: str, kills: int, seed: int, root: Path) -> Row:
@@ -103,10 +116,11 @@ def measure(name: str, kills: int, seed: int, root: Path) -> Row:
     recipe, places, settings = RUNS[name]
     words = command(recipe, root, settings)
     log = root / "log.txt"
-    undisturbed = Killer(words, log)
+    ranks = int(str(settings.get("trainer.devices", 1)))
+    undisturbed = Killer(words, log, ranks=ranks)
     undisturbed.run([])
     expected = weights_hash(root / "stage")
-    killer = Killer(words, log, seed)
+    killer = Killer(words, log, seed, ranks)
     ends = Counter[str]()
     started = time.monotonic()
     with tqdm(total=kills, desc=name, unit="kill") as bar:
@@ -158,24 +172,24 @@ def command(recipe: str, root: Path, settings: Mapping[str, object]) -> list[str
 
 def weights_hash(stage: Path) -> str:
     """Of all weights of a run's last checkpoint."""
-    weights = torch.load(max(stage.glob("checkpoints/*.ckpt")), weights_only=True)["state_dict"]
+    weights = CheckpointFolder(max(stage.glob("checkpoints/*.ckpt"))).state()["state_dict"]
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode() + weights[name].contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def write(rows: Sequence[Row], seed: int) -> None:
+def write(rows: Sequence[Row], name: str, words: Sequence[str]) -> None:
     """JSON and Markdown, and what they say."""
     date = datetime.now(UTC).date().isoformat()
     about = {
         "date": date,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
         "versions": {name: version(name) for name in ("torch", "lightning", "lhotse")},
-        "command": f"python -m benchmarks.kill --kills {sum(row.total for row in rows)} --seed {seed}",
+        "command": shlex.join(["python", "-m", "benchmarks.kill", *words]),
         "runs": [asdict(row) for row in rows],
     }
-    (RESULTS / f"{date}-kill.json").write_text(json.dumps(about, indent=1) + "\n")
+    (RESULTS / f"{date}-{name}.json").write_text(json.dumps(about, indent=1) + "\n")
     table = [
         f"Training runs killed with SIGKILL, {date}: {about['machine']}.",
         "Each start is the same command. `inside`: the kill came before what had begun there had ended.",
@@ -185,7 +199,7 @@ def write(rows: Sequence[Row], seed: int) -> None:
         "|---|---|---|---|---|---|---|",
         *(row.line for row in rows),
     ]
-    (RESULTS / f"{date}-kill.md").write_text("\n".join(table) + "\n")
+    (RESULTS / f"{date}-{name}.md").write_text("\n".join(table) + "\n")
     print("\n".join(table))
 
 

@@ -8,6 +8,7 @@ on; nothing in it can tell that it is watched.
 import multiprocessing
 import random
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from benchmarks.kill.watched_run import watched_run
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["benchmarks.kill.watched_run"])
 LONGEST_RUN_SECONDS = 600.0
+ENDING_SECONDS = 10.0
+"""That a launcher leaves the other ranks."""
 
 
 @dataclass
@@ -31,6 +34,7 @@ class Killer:
         words: of `music-flamingo`.
         log: takes what the command prints.
         seed: of the moments.
+        ranks: processes that train together, of which one is killed; a launcher then ends the others.
 
     Attributes:
         kills: by the place at which the run was aimed at.
@@ -41,6 +45,7 @@ class Killer:
     words: Sequence[str]
     log: Path
     seed: int = 0
+    ranks: int = 1
     kills: Counter[str] = field(default_factory=Counter)
     inside: Counter[str] = field(default_factory=Counter)
     starts: int = 0
@@ -64,16 +69,28 @@ class Killer:
 
     def _start_and_kill(self, place: str | None) -> bool:
         """Whether the command was killed, rather than ending first."""
-        events, sender = FORKS.Pipe(duplex=False)
-        process = FORKS.Process(target=watched_run, args=(list(self.words), sender, str(self.log)))
-        process.start()
-        sender.close()
+        pipes = [FORKS.Pipe(duplex=False) for _ in range(self.ranks)]
+        processes = [
+            FORKS.Process(target=watched_run, args=(list(self.words), sender, str(self.log), environment))
+            for (_, sender), environment in zip(pipes, rank_environments(self.ranks), strict=True)
+        ]
+        for process, (_, sender) in zip(processes, pipes, strict=True):
+            process.start()
+            sender.close()
         self.starts += 1
+        victim = self._random.randrange(self.ranks)
+        process, (events, _) = processes[victim], pipes[victim]
         hit = self._wait_for(place, events)
         if hit is not None:
             process.kill()
         process.join(LONGEST_RUN_SECONDS)
         still_there = _drain(events)
+        for other in processes:
+            if process.exitcode != 0:
+                other.terminate()
+            other.join(ENDING_SECONDS)
+            other.kill()
+            other.join()
         if process.exitcode == -signal.SIGKILL and place is not None:
             self.kills[place] += 1
             self.inside[place] += hit is True and f"-{place}" not in still_there
@@ -100,6 +117,18 @@ class Killer:
             if name == place and kind == "+" and (occurrence == 0 or place == "anywhere"):
                 time.sleep(self._random.uniform(0, self._seconds.get(place, 0.01)))
                 return place != "anywhere"
+
+
+def rank_environments(ranks: int) -> list[dict[str, str]]:
+    """What torchrun tells each of its processes."""
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    same = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "kill", "GROUP_RANK": "0"}
+    same |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    return [{**same, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
 def _drain(events: Connection) -> list[str]:
