@@ -4,6 +4,7 @@
     python benchmarks/songbook_line.py --seeds 0 1 2 --jobs 3          side by side, one thread each
     python benchmarks/songbook_line.py --model tinymu --seeds 0 1 2          seven minutes a seed on one core
     python benchmarks/songbook_line.py --model audio_flamingo_2 --seeds 0 1 2
+    taskset -c 0,1 python benchmarks/songbook_line.py --model audio_flamingo_2 --seeds 0 1 2 --through 1_alignment
 
 Each seed makes its own untrained model and its own order of songs, on one corpus. Writes
 benchmarks/results/<date>-songbook.json (-songbook-tinymu.json, ...), a list of claims with the value of each seed, and
@@ -16,9 +17,10 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("music-flamingo")
+# glibc keeps what is freed, as in the Makefile: giving it back to the system costs a third of the time.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+# Of all commands of a seed, from the untrained model to the report, beside the report.
+MINUTES = "minutes.json"
 
 # Name of the claim, where report.json has its value, and the least (or, negative, the most) it must be.
 CLAIMS: list[tuple[str, str, float]] = [
@@ -65,6 +72,12 @@ class Line:
     result: str
     corpus: Sequence[str] = ()
     whole: str | None = None
+
+    def through(self, stage: str) -> "Line":
+        """The same line, ended after a stage."""
+        names = list(self.stages)
+        stages = {name: self.stages[name] for name in names[: names.index(stage) + 1]}
+        return replace(self, stages=stages, result=f"{self.result}-through-{stage}")
 
 
 LINES = {
@@ -116,10 +129,13 @@ def main() -> None:
     parser.add_argument("--model", choices=list(LINES), default="music_flamingo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="seeds trained at once; each writes line.log in its folder")
+    parser.add_argument("--through", help="the last stage to train; the line's own last one if it is not given")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--skip-training", action="store_true", help="read the reports of earlier runs")
     arguments = parser.parse_args()
     line = LINES[arguments.model]
+    if arguments.through:
+        line = line.through(arguments.through)
     corpus = arguments.runs / "songbook_corpus"
     if not arguments.skip_training:
         run("songbook", "--out", corpus, *line.corpus)
@@ -131,17 +147,15 @@ def main() -> None:
             ]
         for done in waiting:
             done.result()
-    reports = {seed: json.loads(report_of(arguments.runs, seed).read_text()) for seed in arguments.seeds}
-    write(line, reports)
-
-
-def report_of(runs: Path, seed: int) -> Path:
-    """Where a seed's report is."""
-    return runs / f"songbook_{seed}" / "report.json"
+    roots = {seed: arguments.runs / f"songbook_{seed}" for seed in arguments.seeds}
+    reports = {seed: json.loads((root / "report.json").read_text()) for seed, root in roots.items()}
+    minutes = {seed: json.loads((root / MINUTES).read_text()) for seed, root in roots.items()}
+    write(line, reports, minutes)
 
 
 def train(line: Line, root: Path, corpus: Path, seed: int, *, logged: bool) -> None:
     """All stages of one seed, each tested once trained; `logged` to a file, on one thread, beside other seeds."""
+    begin = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     log = root / "line.log" if logged else None
     if log:
@@ -158,16 +172,18 @@ def train(line: Line, root: Path, corpus: Path, seed: int, *, logged: bool) -> N
             again = [f"--run.name={name}_whole", f"--run.start={root / name / 'export'}", "--data.max_song_seconds=300"]
             run("test", *settings, *again, log=log)
     run("report", root, log=log)
+    (root / MINUTES).write_text(json.dumps(round((time.perf_counter() - begin) / 60, 1)) + "\n")
 
 
 def run(*words: object, log: Path | None = None) -> None:
     """One `music-flamingo` command; a failure ends the benchmark."""
     command = [str(COMMAND), *map(str, words)]
+    environment = {**os.environ, **MEMORY}
     if log is None:
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
         return
     with log.open("a") as output:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment["OMP_NUM_THREADS"] = "1"
         subprocess.run(command, check=True, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
 
@@ -181,7 +197,7 @@ def lookup(report: dict[str, Any], path: str) -> float | None:
     return None if value is None else float(value)
 
 
-def write(line: Line, reports: dict[int, dict[str, Any]]) -> None:
+def write(line: Line, reports: dict[int, dict[str, Any]], minutes: dict[int, float]) -> None:
     """JSON and Markdown tables of all claims."""
     rows = []
     for claim, path, must in line.claims:
@@ -193,30 +209,32 @@ def write(line: Line, reports: dict[int, dict[str, Any]]) -> None:
     results = ROOT / "benchmarks" / "results"
     about = {
         "date": date,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores of {os.cpu_count()}",
         "load": os.getloadavg(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lightning", "lhotse", "music21")},
         "command": " ".join(sys.argv),
+        "minutes": minutes,
         "seconds": {seed: {s["name"]: s["seconds"] for s in report["stages"]} for seed, report in reports.items()},
         "questions": {seed: report["questions"] for seed, report in reports.items()},
         "rewards": {seed: report["rewards"] for seed, report in reports.items()},
     }
     (results / f"{date}-{line.result}.json").write_text(json.dumps({**about, "claims": rows}, indent=1) + "\n")
-    (results / f"{date}-{line.result}.md").write_text(markdown(rows, list(reports), date))
+    (results / f"{date}-{line.result}.md").write_text(markdown(rows, minutes, date))
     sys.stdout.write(f"{results / f'{date}-{line.result}.md'}\n")
 
 
-def markdown(rows: list[dict[str, Any]], seeds: list[int], date: str) -> str:
-    """The claims as a table."""
+def markdown(rows: list[dict[str, Any]], minutes: dict[int, float], date: str) -> str:
+    """The claims as a table, and how long each seed took."""
     lines = [f"Songbook, {date}, held-out pieces, one column per seed.", ""]
     lines += [
-        "| claim | must | " + " | ".join(f"seed {s}" for s in seeds) + " | holds |",
-        "|---" * (len(seeds) + 3) + "|",
+        "| claim | must | " + " | ".join(f"seed {s}" for s in minutes) + " | holds |",
+        "|---" * (len(minutes) + 3) + "|",
     ]
     for row in rows:
         must = f">= {row['must']:.2f}" if row["must"] >= 0 else f"<= {-row['must']:.2f}"
         values = ["" if v is None else f"{v:.3f}" for v in row["values"].values()]
         lines.append(f"| {row['claim']} | {must} | {' | '.join(values)} | {'yes' if row['holds'] else 'no'} |")
+    lines.append(f"| minutes, from init to report | | {' | '.join(f'{m:.1f}' for m in minutes.values())} | |")
     return "\n".join(lines) + "\n"
 
 
