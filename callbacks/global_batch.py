@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from music_flamingo.batch import PackedBatch
 from music_flamingo.data_modules.step_size import StepSize
 from music_flamingo.errors import UserError
+from music_flamingo.strategies.row_ranks import row_rank
 
 
 class GlobalBatch(Callback):
@@ -73,7 +74,7 @@ class GlobalBatch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PackedBatch, batch_idx: int
     ) -> None:
-        if not batch.idle:
+        if not batch.idle and row_rank(trainer).is_first:
             self._seen["sequences"] += len(batch.prompts())
             self._seen["tokens"] += batch.tree.num_tokens
         if trainer.global_step == self._last_step:

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from music_flamingo.callbacks.step_seeds import row_seed
 from music_flamingo.rollout import RolloutEngine, SharedEngine
 from music_flamingo.stages.answering import AnsweringModule
+from music_flamingo.strategies.row_ranks import row_rank
 
 
 class GRPOSampling(Callback):
@@ -43,7 +44,7 @@ class GRPOSampling(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._generator is not None:
-            self._generator.manual_seed(self.seed + trainer.global_rank)
+            self._generator.manual_seed(self.seed + row_rank(trainer).number)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

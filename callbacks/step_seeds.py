@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from music_flamingo.strategies.row_ranks import row_rank
+
 
 class StepSeeds(Callback):
     """Seeds torch, numpy and Python anew before every training row, from the run's seed, the row's number and the rank.
@@ -29,8 +31,11 @@ class StepSeeds(Callback):
 
 
 def row_seed(seed: int, batch: Any, trainer: Trainer) -> int:
-    """Below 2**63; other for each run, training row (or step, where rows do not know their number) and rank."""
+    """Below 2**63; other for each run, training row (or step, where rows do not know their number) and rank.
+
+    Ranks that share a row have the same.
+    """
     origin = getattr(batch, "origin", None)
     row = trainer.global_step if origin is None else origin.state.rows
-    digest = hashlib.sha256(f"{seed} {row} {trainer.global_rank}".encode()).digest()
+    digest = hashlib.sha256(f"{seed} {row} {row_rank(trainer).number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -32,6 +32,7 @@ from music_flamingo.data_modules.training_rows import TrainingRows, UsedRows
 from music_flamingo.errors import UserError
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.model_kinds import cost_model_of, frontend_of
+from music_flamingo.strategies.row_ranks import row_rank
 
 
 class ConversationDataModule(LightningDataModule):
@@ -117,7 +118,7 @@ class ConversationDataModule(LightningDataModule):
         self.cuts = {split: CutSet(self._asked_about(split)) for split in ("val", "test")}
         for source, songs in zip(self.blend.sources, self.songs, strict=True):
             line = quarantine_line(songs, source.corpus)
-            if line is not None and self._rank == 0:
+            if line is not None and self._is_first:
                 print(line)
 
     def train_dataloader(self) -> DataLoader[PackedBatch]:
@@ -149,7 +150,7 @@ class ConversationDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         # Counts are those of all ranks: one goes on from them, the others from nothing.
-        nothing = {} if self._rank == 0 else {"left_out": dict.fromkeys(state_dict.get("left_out", {}), 0)}
+        nothing = {} if self._is_first else {"left_out": dict.fromkeys(state_dict.get("left_out", {}), 0)}
         self._restored = {**state_dict, **nothing} if state_dict else None
 
     def teardown(self, stage: str) -> None:
@@ -162,17 +163,26 @@ class ConversationDataModule(LightningDataModule):
         for what, count in self.used_rows.left_out.items():
             skipped[what] = self._over_ranks(count)
         for what, count in skipped.items():
-            if count and self._rank == 0:
+            if count and self._is_first:
                 print(f"left out: {count} {what}")
 
     def val_dataloader(self) -> DataLoader[PackedBatch]:
         self._say_if_empty("val")
-        return self._fixed_loader(self.cuts["val"], self.style, self.questions_per_song, prompts_only=self.prompts_only)
+        return self._fixed_loader(
+            self.cuts["val"],
+            self.style,
+            self.questions_per_song,
+            prompts_only=self.prompts_only,
+            world_size=self._world_size,
+            rank=self._rank,
+        )
 
     def test_dataloader(self) -> DataLoader[PackedBatch]:
         self._say_if_empty("test")
-        # lhotse gives ranks equally many rows, some songs twice if need be: here each song is to be answered once.
-        share = CutSet(list(self.cuts["test"])[self._rank :: self._world_size])
+        # lhotse gives ranks equally many rows, some songs twice if need be: here each song is to be answered once, also
+        # where ranks share rows in training.
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        share = CutSet(list(self.cuts["test"])[rank::ranks])
         return self._fixed_loader(share, self.test_style, None, prompts_only=True, world_size=1, rank=0)
 
     def predict_dataloader(self) -> DataLoader[PackedBatch]:
@@ -202,7 +212,7 @@ class ConversationDataModule(LightningDataModule):
         return 0 if self.used_rows is None else self.used_rows.sampler.state.skipped
 
     def _say_if_empty(self, split: str) -> None:
-        if not len(self.cuts[split]) and self._rank == 0:
+        if not len(self.cuts[split]) and self._is_first:
             print(f"{self.corpus}: no {split} songs: nothing is heard there")
 
     def _songs_of(self, corpus: str, split: str) -> SongsWithoutQuarantine:
@@ -286,14 +296,19 @@ class ConversationDataModule(LightningDataModule):
         return self.trainer.global_step if self.trainer else 0
 
     @property
+    def _is_first(self) -> bool:
+        return self.trainer is None or self.trainer.is_global_zero
+
+    @property
     def _rank(self) -> int:
-        return self.trainer.global_rank if self.trainer else 0
+        return row_rank(self.trainer).number if self.trainer else 0
 
     @property
     def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
+        return row_rank(self.trainer).ranks if self.trainer else 1
 
     def _over_ranks(self, count: int) -> int:
         if self.trainer is None:
             return count
-        return int(self.trainer.strategy.reduce(torch.tensor(count), reduce_op="sum"))
+        own = count if row_rank(self.trainer).is_first else 0
+        return int(self.trainer.strategy.reduce(torch.tensor(own), reduce_op="sum"))

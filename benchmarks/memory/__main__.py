@@ -21,13 +21,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.claim_scripts import RESULTS
-from benchmarks.memory.steps import Compared, Setting, rollout, training_step
+from benchmarks.memory.steps import Compared, Setting, rollout, training_step, untrained
 from music_flamingo.models import LoRA
-from music_flamingo.new_model import BUILDERS
 
 MUST = 0.10
 MIB = 1024**2
-WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "bdfgklmnprst"]
 LAYERS = ["audio_tower.conv", "audio_tower.layers.0"]
 
 
@@ -67,7 +65,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        tiny, small = (_untrained(preset, Path(folder)) for preset in ("tiny", "small"))
+        tiny, small = (untrained(preset, Path(folder)) for preset in ("tiny", "small"))
         step = partial(training_step, folder=Path(folder) / "runs")
         lines = [_measure("SFT step", name, step, each) for name, each in settings(tiny, small)]
         lines += [_measure("rollout", name, rollout, each) for name, each in rollouts(tiny, small)]
@@ -110,14 +108,6 @@ def _table_line(line: dict[str, str | float | bool]) -> str:
     sizes = f"{line['measured_mib']:.1f} MiB | {line['planned_mib']:.1f} MiB | {line['ratio']:.3f}"
     holds = "yes" if line["holds"] else "no"
     return f"| {line['what']} | {line['setting']} | {line['tokens']:,} | {sizes} | {line['moment']} | {holds} |"
-
-
-def _untrained(preset: str, folder: Path) -> Path:
-    torch.manual_seed(0)
-    network, processor = BUILDERS[preset](preset, WORDS)
-    network.save_pretrained(folder / preset)
-    processor.save_pretrained(folder / preset)
-    return folder / preset
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from music_flamingo.data_modules.song_packing import RowLimits
 from music_flamingo.models import LoRA, MusicFlamingo
 from music_flamingo.models.audio_encoder import audio_token_lengths
 from music_flamingo.models.cost_model import row_workload
+from music_flamingo.new_model import BUILDERS
 from music_flamingo.planning.asked import Asked
 from music_flamingo.planning.memory import Moment, fullest, rollout_moments
 from music_flamingo.planning.planned import NOTHING_HELD, PlannedRow, moments_of, sized
@@ -25,6 +26,7 @@ from music_flamingo.planning.sharding import Replicated
 from music_flamingo.rollout import SamplingParameters, SharedEngine
 from music_flamingo.stages import CosineSchedule, SFTModule
 
+WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "bdfgklmnprst"]
 WORD, QUESTION_TOKENS, NO_END = 10, 16, -1
 
 
@@ -92,6 +94,15 @@ class _PeakOfSecondStep(Callback):
         if batch_idx == 1:
             self.mark.__exit__(None, None, None)
             self.profile.stop()
+
+
+def untrained(preset: str, folder: Path) -> Path:
+    """A model and its processor in a new folder below this one."""
+    torch.manual_seed(0)
+    network, processor = BUILDERS[preset](preset, WORDS)
+    network.save_pretrained(folder / preset)
+    processor.save_pretrained(folder / preset)
+    return folder / preset
 
 
 def training_step(setting: Setting, folder: Path) -> Compared:

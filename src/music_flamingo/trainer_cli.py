@@ -282,6 +282,9 @@ def set_warnings() -> None:
     """Hide what no user can act on: advertisements, advice on worker counts, a deprecation inside Lightning itself."""
     hints = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     hints.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
+    # Of a checkpoint that is to be written with optimizer and loops: so are all, and none is pickled.
+    saving = logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector")
+    saving.addFilter(lambda record: "`weights_only` was not set" not in record.getMessage())
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # transformers loads models in evaluation mode, and frozen modules stay in it on purpose.

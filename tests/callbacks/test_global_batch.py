@@ -86,7 +86,8 @@ def test_a_step_can_be_given_in_tokens(corpus: Path, tmp_path: Path) -> None:
 
 def test_all_ranks_rows_count(corpus: Path) -> None:
     data = rows_of_two_songs(corpus)
-    data.trainer = SimpleNamespace(world_size=2, global_rank=1)  # type: ignore[assignment]
+    second = {"rank": 1, "num_replicas": 2}
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1, distributed_sampler_kwargs=second)  # type: ignore[assignment]
     data.setup("fit")
     size = data.step_size(50)
     assert (size.ranks, size.sequences, size.steps_of_epoch) == (2, 12.0, 2.0)
@@ -100,7 +101,10 @@ def test_a_step_that_no_number_of_rows_makes_is_refused_with_what_does(
     corpus: Path, limits: dict[str, int], remedy: str
 ) -> None:
     data = rows_of_two_songs(corpus, **limits)
-    trainer = SimpleNamespace(world_size=2, global_rank=0, datamodule=data, is_global_zero=True)
+    first = {"rank": 0, "num_replicas": 2}
+    trainer = SimpleNamespace(
+        world_size=2, global_rank=0, datamodule=data, is_global_zero=True, distributed_sampler_kwargs=first
+    )
     data.trainer = trainer  # type: ignore[assignment]
     data.setup("fit")
     stage = SFTModule(MusicFlamingo(str(model_directory())), SGD)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
 from music_flamingo.kernels import GridFlash, PlainAttention, PrefixAttention, VarlenFlash
+from music_flamingo.kernels.row_layout import runs_of
 from tests.kernels.definition import DefinitionVarlen, masked_attention
 from tests.layouts import forests, who_sees_whom
 
@@ -38,6 +39,28 @@ def test_output_and_every_gradient_follow_the_definition(
     results = []
     for function in (attention, masked_attention):
         output = function(*inputs, tree, 0.3)
+        results.append((output, *torch.autograd.grad((output * weight).sum(), inputs)))
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+
+
+@each_way
+@settings(max_examples=60)
+@given(tree=forests(), heads=HEADS, data=st.data())
+def test_tokens_that_attend_alone_see_what_they_see_among_all(
+    attention: PrefixAttention, tree: PrefixTree, heads: tuple[int, int], data: st.DataObject
+) -> None:
+    inputs = random_inputs(tree, heads)
+    borders = sorted(data.draw(st.sets(st.integers(0, tree.num_tokens), min_size=2, max_size=6)))
+    runs = runs_of(tree, [range(*pair) for pair in zip(borders[::2], borders[1::2], strict=False)])
+    places = torch.tensor([place for run in runs for place in run])
+    weight = torch.randn(inputs[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))[:, places]
+    query, key, value = inputs
+    results = []
+    for output in (
+        attention(query[:, places], key, value, tree, 0.3, runs=runs),
+        masked_attention(*inputs, tree, 0.3)[:, places],
+    ):
         results.append((output, *torch.autograd.grad((output * weight).sum(), inputs)))
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)

@@ -69,7 +69,7 @@ def test_zero_divides_the_optimizer_and_with_stage_3_the_weights() -> None:
             {"class_path": "music_flamingo.strategies.ZeRO", "init_args": {"stage": 3, "offload_optimizer": True}},
             ZeROPlacement(4, 3, offload_optimizer=True),
         ),
-        ("music_flamingo.strategies.ContextParallel", ContextParallelPlacement(4)),
+        ("music_flamingo.strategies.ContextParallel", ContextParallelPlacement(4, 1, 4)),
     ],
 )
 def test_a_recipes_strategy_names_the_placement(strategy: object, placement: object) -> None:

@@ -30,7 +30,7 @@ from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import with_completions
 from music_flamingo.stages import CosineSchedule, GRPOModule, SFTModule
 from music_flamingo.stages.answering import AnsweringModule
-from music_flamingo.strategies import FullySharded, ZeRO
+from music_flamingo.strategies import ContextParallel, FullySharded, ZeRO
 from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from tests.builders import quiet_trainer
 
@@ -38,6 +38,7 @@ STRATEGIES: dict[str, Any] = {
     "auto": lambda: "auto",
     "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
     "fsdp": FullySharded,
+    "context": ContextParallel,
     "zero2": lambda: ZeRO(stage=2),
     "zero3": lambda: ZeRO(stage=3, keep_whole=0),
 }
@@ -111,7 +112,7 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         DirectAnswers(["instrument", "drums"], ["open"]),
         questions_per_song=2,
         prompts_only=kind == "grpo",
-        max_duration=40.0 / devices,
+        max_duration=40.0 if strategy == "context" else 40.0 / devices,
         cache_features=False,
     )
     losses = Losses()

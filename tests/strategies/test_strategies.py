@@ -18,8 +18,8 @@ from tests.builders import model_directory, write_corpus
 
 ROOT = Path(__file__).parents[2]
 DEEPSPEED = find_spec("deepspeed") is not None
-STRATEGIES = ["ddp", "fsdp", *(["zero2", "zero3"] if DEEPSPEED else [])]
-CHANGES = [("fsdp", "ddp"), ("fsdp", "auto"), ("auto", "fsdp")]
+STRATEGIES = ["ddp", "fsdp", "context", *(["zero2", "zero3"] if DEEPSPEED else [])]
+CHANGES = [("fsdp", "ddp"), ("fsdp", "auto"), ("auto", "fsdp"), ("fsdp", "context"), ("context", "auto")]
 CHANGES += [("auto", "zero3"), ("zero3", "zero2"), ("zero2", "fsdp")] if DEEPSPEED else []
 
 

@@ -1,13 +1,21 @@
 """Attention over grids of padded lines: by the CPU's flash attention, or by plain torch, which is the reference."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.prefix_attention import FlashFunction, FlashLayout, PrefixAttention
+from music_flamingo.kernels.prefix_attention import (
+    ExchangedLayout,
+    FlashFunction,
+    FlashLayout,
+    PrefixAttention,
+    Runs,
+)
+from music_flamingo.kernels.row_exchange import RowExchange, gathered
 from music_flamingo.kernels.row_layout import Grid, RowLayout, layout_row
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -18,11 +26,21 @@ class PlainAttention(PrefixAttention):
     """Every score is held, on any device and in any dtype."""
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float, *, with_roots: bool = True
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tree: PrefixTree,
+        scaling: float,
+        *,
+        runs: Runs | None = None,
+        exchange: RowExchange | None = None,
     ) -> Tensor:
         """See `PrefixAttention`."""
         query, key, value = (each.transpose(0, 1) for each in (query, key, value))
-        layout = _layout(tree, query.device, with_roots)
+        if exchange is not None:
+            key, value = gathered(key, exchange), gathered(value, exchange)
+        layout = layout_row(tree, query.device, runs)
         return _merged(query, key, value, layout, scaling, _plain_attention)[0].transpose(0, 1)
 
 
@@ -30,19 +48,23 @@ class GridFlash(PrefixAttention):
     """Flash attention of torch's CPU build."""
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float, *, with_roots: bool = True
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tree: PrefixTree,
+        scaling: float,
+        *,
+        runs: Runs | None = None,
+        exchange: RowExchange | None = None,
     ) -> Tensor:
         """See `PrefixAttention`."""
-        layout = _GridLayout(_layout(tree, query.device, with_roots))
+        layout: FlashLayout = _GridLayout(layout_row(tree, query.device, runs))
+        layout = layout if exchange is None else ExchangedLayout(layout, exchange)
         # By token from here on: what a cell gathers is then one piece of memory.
         tokens = (each.transpose(0, 1) for each in (query, key, value))
         output: Tensor = FlashFunction.apply(*tokens, layout, scaling)  # type: ignore[no-untyped-call]
         return output.transpose(0, 1)
-
-
-def _layout(tree: PrefixTree, device: torch.device, with_roots: bool) -> RowLayout:
-    layout = layout_row(tree, device)
-    return layout if with_roots else RowLayout(tuple(g for g in layout.own if not g.is_root), layout.roots)
 
 
 class _Attention(Protocol):
@@ -56,7 +78,7 @@ class _Attention(Protocol):
 def _merged(
     query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scaling: float, attend: _Attention
 ) -> tuple[Tensor, Tensor]:
-    """Attention (N, H, D) over both stretches, and the log-sum-exp (N, H) of its scores."""
+    """Attention (n, H, D) over all stretches, and the log-sum-exp (n, H) of its scores."""
     heads = query.shape[1]
 
     def stretch(grids: Sequence[Grid], without: float) -> tuple[Tensor, Tensor]:
@@ -69,11 +91,14 @@ def _merged(
             lse.index_copy_(0, grid.real_tokens, _real(part_lse[..., None], grid)[..., 0])
         return output, lse
 
-    own, own_lse = stretch(layout.own, 0.0)
-    of_root, root_lse = stretch(layout.roots, -torch.inf)
-    lse = torch.logaddexp(own_lse, root_lse)
-    own_share, root_share = (torch.exp(part - lse).to(query.dtype)[..., None] for part in (own_lse, root_lse))
-    return own * own_share + of_root * root_share, lse
+    own, *others = layout.stretches
+    output, lse = stretch(own, 0.0)
+    for grids in others:
+        part, part_lse = stretch(grids, -torch.inf)
+        merged = torch.logaddexp(lse, part_lse)
+        share, part_share = (torch.exp(each - merged).to(query.dtype)[..., None] for each in (lse, part_lse))
+        output, lse = output * share + part * part_share, merged
+    return output, lse
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor, grid: Grid, scaling: float) -> tuple[Tensor, Tensor]:
@@ -102,7 +127,7 @@ class _GridLayout(FlashLayout):
     ) -> tuple[Tensor, Tensor, Tensor]:
         heads = query.shape[1]
         to_query, to_key, to_value = (each.new_zeros(each.shape) for each in (query, key, value))
-        for grid in (*self.layout.own, *self.layout.roots):
+        for grid in chain.from_iterable(self.layout.stretches):
             to_output = _cells(gradient, grid.tokens)
             if grid.real_cells is not None:
                 # Padding cells repeat a real token's query: without a gradient they give none to what they see.

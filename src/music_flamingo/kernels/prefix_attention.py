@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
+from music_flamingo.kernels.row_exchange import RowExchange
+
+Runs = tuple[range, ...]
+"""Stretches of a row, in its order, none across the border of two segments."""
 
 
 class PrefixAttention(ABC):
@@ -23,25 +27,34 @@ class PrefixAttention(ABC):
 
     @abstractmethod
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float, *, with_roots: bool = True
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tree: PrefixTree,
+        scaling: float,
+        *,
+        runs: Runs | None = None,
+        exchange: RowExchange | None = None,
     ) -> Tensor:
         """Attend over the packed row.
 
         Args:
-            query: (H, N, D).
+            query: (H, N, D), or of the tokens of `runs` alone, one run behind the other.
             key: (H', N, D) with H a multiple of H' (grouped queries).
             value: (H', N, D).
             tree: layout of the row.
             scaling: factor on the scores.
-            with_roots: False where nobody reads what root tokens attend to; theirs is then 0.
+            runs: tokens that attend, as places in the row; None for all.
+            exchange: where ranks hold a part of the row each, and `key` and `value` are this rank's.
 
         Returns:
-            (H, N, D).
+            Of the query's shape.
         """
 
 
 class FlashLayout(ABC):
-    """Where the tokens of one row stand for flash attention.
+    """Where the tokens of one row stand for flash attention, all of them or those that attend.
 
     Here and below tensors lead with the token, as the projections leave them: query (N, H, D), key and value
     (N, H', D), log-sum-exp (N, H).
@@ -56,6 +69,33 @@ class FlashLayout(ABC):
         self, gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, scaling: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of query, key and value, given what `forward` returned."""
+
+
+class ExchangedLayout(FlashLayout):
+    """Flash attention of this rank's tokens over those of all ranks.
+
+    Keys and values come from the other ranks in both directions again: a rank keeps its own.
+    """
+
+    def __init__(self, layout: FlashLayout, exchange: RowExchange) -> None:
+        self.layout = layout
+        self.exchange = exchange
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+        return self.layout.forward(query, *self._whole(key, value), scaling)
+
+    def backward(
+        self, gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, scaling: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        whole = self._whole(key, value)
+        to_query, *to_whole = self.layout.backward(gradient, query, *whole, output, lse, scaling)
+        to_key, to_value = self.exchange.sum_to_parts(torch.stack(to_whole, 1)).unbind(1)
+        return to_query, to_key, to_value
+
+    def _whole(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """In one message."""
+        both = self.exchange.gather(torch.stack([key, value], 1))
+        return both[:, 0], both[:, 1]
 
 
 class FlashFunction(torch.autograd.Function):

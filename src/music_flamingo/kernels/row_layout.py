@@ -4,9 +4,11 @@ What a token sees falls into two stretches: its own segment with those between i
 of all songs share grids, so that a row of many short ones takes few calls.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,15 +19,14 @@ from music_flamingo.batch import PrefixTree
 
 @dataclass(frozen=True)
 class Grid:
-    """Lines of tokens and of what they see, as places in the row.
+    """Lines of tokens and of what they see.
 
     Attributes:
-        tokens: (s, L), any place in the padding.
+        tokens: (s, L) counted among those that attend; any of them in the padding.
         is_real: (s, L) which cells are no padding.
-        seen: (s, K).
+        seen: (s, K) places in the row.
         is_causal: cell l of a line sees the first l + 1 of `seen`, and `hidden` is None.
         hidden: (s, L, K) which of `seen` a cell does not see; None where it sees all, or causally.
-        is_root: the tokens are roots'.
     """
 
     tokens: Tensor
@@ -33,7 +34,6 @@ class Grid:
     seen: Tensor
     is_causal: bool = False
     hidden: Tensor | None = None
-    is_root: bool = False
 
     @cached_property
     def real_cells(self) -> Tensor | None:
@@ -52,45 +52,113 @@ class RowLayout:
     """The grids of a row.
 
     Attributes:
-        own: every token over its own segment and those between it and the root.
-        roots: every token below a root over that root.
+        own: every token that attends over its own segment and those between it and the root; where it stands in a later
+            piece of a segment, over that piece.
+        roots: every such token below a root over that root.
+        earlier: tokens of later pieces over what of the first their own piece lacks.
     """
 
     own: tuple[Grid, ...]
     roots: tuple[Grid, ...]
+    earlier: tuple[Grid, ...] = ()
+
+    @property
+    def stretches(self) -> tuple[tuple[Grid, ...], ...]:
+        """Grids that have a token once at most; a token sees all of them together."""
+        return self.own, self.roots, *([self.earlier] if self.earlier else [])
+
+
+class Piece(NamedTuple):
+    """A stretch of a segment that attends.
+
+    Attributes:
+        segment: which.
+        start: its first token in the segment.
+        stop: behind its last one.
+        tokens: (stop - start,) its tokens, counted among those that attend.
+    """
+
+    segment: int
+    start: int
+    stop: int
+    tokens: Tensor
+
+
+def runs_of(tree: PrefixTree, stretches: Iterable[range]) -> tuple[range, ...]:
+    """Stretches of a row, in its order, cut at the borders of segments."""
+    segments = [range(start, start + length) for start, length in zip(tree.starts, tree.lengths, strict=True)]
+    cut = (range(max(a.start, b.start), min(a.stop, b.stop)) for a in stretches for b in segments)
+    return tuple(run for run in cut if run)
+
+
+def pieces_of(tree: PrefixTree, device: torch.device, runs: Sequence[range] | None = None) -> list[Piece]:
+    """What attends: the runs, or all segments."""
+    runs = runs_of(tree, [range(tree.num_tokens)]) if runs is None else runs
+    numbers = torch.arange(sum(map(len, runs)), device=device).split([len(run) for run in runs])
+    segments = [bisect_right(tree.starts, run.start) - 1 for run in runs]
+    return [
+        Piece(segment, run.start - tree.starts[segment], run.stop - tree.starts[segment], tokens)
+        for segment, run, tokens in zip(segments, runs, numbers, strict=True)
+    ]
 
 
 @lru_cache(maxsize=8)
-def layout_row(tree: PrefixTree, device: torch.device) -> RowLayout:
-    """Grids of a row; the layers of a model, and its reference, ask for the same ones."""
+def layout_row(tree: PrefixTree, device: torch.device, runs: tuple[range, ...] | None = None) -> RowLayout:
+    """Grids of a row, or of those of its tokens that attend; a model's layers, and its reference, ask for the same."""
     places = list(torch.arange(tree.num_tokens, device=device).split(list(tree.lengths)))
-    roots = tree.roots()
-    between = [_between(places, tree.path(segment)[1:-1]) for segment in range(len(places))]
-    directly = [s for s, parent in enumerate(tree.parents) if parent >= 0 and tree.parents[parent] < 0]
-    deeper = [s for s, parent in enumerate(tree.parents) if parent >= 0 and tree.parents[parent] >= 0]
-    own = [_causal(places, segments, is_root=True) for segments in _buckets(tree.lengths, roots)]
-    own += [_causal(places, segments, is_root=False) for segments in _buckets(tree.lengths, directly)]
-    own += [_below_others(places, between, segments) for segments in _buckets(tree.lengths, deeper)]
-    return RowLayout(tuple(own), tuple(_over_roots(tree, places)))
+    pieces = pieces_of(tree, device, runs)
+    before = [_before(piece, tree, places) for piece in pieces]
+    # A long piece behind others of its segment needs no mask, where both are apart.
+    alone = [n for n, piece in enumerate(pieces) if piece.start or not len(before[n])]
+    roots = [number for number in alone if tree.parents[pieces[number].segment] < 0]
+    below = [number for number in alone if tree.parents[pieces[number].segment] >= 0]
+    deeper = sorted({*range(len(pieces))} - {*alone})
+    later = [number for number in alone if len(before[number])]
+    lengths = [len(piece.tokens) for piece in pieces]
+    own = [_causal(pieces, places, bucket) for group in (roots, below) for bucket in _buckets(lengths, group)]
+    own += [_behind_others(pieces, places, before, bucket) for bucket in _buckets(lengths, deeper)]
+    earlier = [_over_all(pieces[number], before[number]) for number in later]
+    return RowLayout(tuple(own), tuple(_over_roots(tree, places, pieces)), tuple(earlier))
 
 
-def _causal(places: list[Tensor], segments: list[int], *, is_root: bool) -> Grid:
-    tokens, is_real = padded([places[s] for s in segments])
-    return Grid(tokens, is_real, tokens, is_causal=True, is_root=is_root)
+def _before(piece: Piece, tree: PrefixTree, places: Sequence[Tensor]) -> Tensor:
+    """Places of what a piece sees before itself: between root and segment, and of the segment."""
+    between = [places[segment] for segment in tree.path(piece.segment)[1:-1]]
+    return torch.cat([*between, places[piece.segment][: piece.start]])
 
 
-def _below_others(places: list[Tensor], between: list[Tensor], segments: list[int]) -> Grid:
-    tokens, is_real = padded([places[s] for s in segments])
-    context, is_context = padded([between[s] for s in segments])
+def _own(piece: Piece, places: Sequence[Tensor]) -> Tensor:
+    return places[piece.segment][piece.start : piece.stop]
+
+
+def _causal(pieces: Sequence[Piece], places: Sequence[Tensor], bucket: Sequence[int]) -> Grid:
+    tokens, is_real = padded([pieces[number].tokens for number in bucket])
+    seen, _ = padded([_own(pieces[number], places) for number in bucket])
+    return Grid(tokens, is_real, seen, is_causal=True)
+
+
+def _behind_others(
+    pieces: Sequence[Piece], places: Sequence[Tensor], before: Sequence[Tensor], bucket: Sequence[int]
+) -> Grid:
+    tokens, is_real = padded([pieces[number].tokens for number in bucket])
+    own, _ = padded([_own(pieces[number], places) for number in bucket])
+    context, is_context = padded([before[number] for number in bucket])
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     future = columns[:, None] < columns
     hidden = [~is_context[:, None].expand(-1, len(columns), -1), future.expand(len(tokens), -1, -1)]
-    return Grid(tokens, is_real, torch.cat([context, tokens], 1), hidden=torch.cat(hidden, 2))
+    return Grid(tokens, is_real, torch.cat([context, own], 1), hidden=torch.cat(hidden, 2))
 
 
-def _over_roots(tree: PrefixTree, places: list[Tensor]) -> list[Grid]:
+def _over_all(piece: Piece, seen: Tensor) -> Grid:
+    return Grid(piece.tokens[None], torch.ones_like(piece.tokens, dtype=torch.bool)[None], seen[None])
+
+
+def _over_roots(tree: PrefixTree, places: Sequence[Tensor], pieces: Sequence[Piece]) -> list[Grid]:
     """One line per tree; trees stand together whose roots are equally long, so that nothing is hidden."""
-    below = {segments[0]: [places[s] for s in segments[1:]] for segments in tree.trees() if len(segments) > 1}
+    below: dict[int, list[Tensor]] = {}
+    for piece in pieces:
+        if tree.parents[piece.segment] >= 0:
+            below.setdefault(tree.root_of(piece.segment), []).append(piece.tokens)
     by_length: dict[int, list[int]] = {}
     for root in below:
         by_length.setdefault(tree.lengths[root], []).append(root)
@@ -103,18 +171,14 @@ def _over_roots(tree: PrefixTree, places: list[Tensor]) -> list[Grid]:
     return grids
 
 
-def _between(places: list[Tensor], segments: Sequence[int]) -> Tensor:
-    return torch.cat([places[s] for s in segments]) if segments else places[0][:0]
-
-
-def _buckets(lengths: Sequence[int], segments: list[int]) -> list[list[int]]:
-    """Segments, shortest first, none less than half as long as another of its bucket, to which it is padded."""
+def _buckets(lengths: Sequence[int], pieces: Sequence[int]) -> list[list[int]]:
+    """Numbers, shortest first, none less than half as long as another of its bucket, to which it is padded."""
     buckets: list[list[int]] = []
-    for segment in sorted(segments, key=lengths.__getitem__):
-        if buckets and lengths[segment] <= 2 * lengths[buckets[-1][0]]:
-            buckets[-1].append(segment)
+    for number in sorted(pieces, key=lengths.__getitem__):
+        if buckets and lengths[number] <= 2 * lengths[buckets[-1][0]]:
+            buckets[-1].append(number)
         else:
-            buckets.append([segment])
+            buckets.append([number])
     return buckets
 
 

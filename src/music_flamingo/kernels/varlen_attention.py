@@ -14,18 +14,26 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.prefix_attention import FlashFunction, FlashLayout, PrefixAttention
+from music_flamingo.kernels.prefix_attention import (
+    ExchangedLayout,
+    FlashFunction,
+    FlashLayout,
+    PrefixAttention,
+    Runs,
+)
+from music_flamingo.kernels.row_exchange import RowExchange
+from music_flamingo.kernels.row_layout import Piece, pieces_of
 
 
 @dataclass(frozen=True)
 class Stretches:
-    """Tokens that attend, and what they see, as places in the row; stretch by stretch, side by side.
+    """Tokens that attend, and what they see; stretch by stretch, side by side.
 
     Attributes:
-        tokens: (T,).
+        tokens: (T,), counted among those that attend.
         ends: (s + 1,) int32, where each stretch ends in `tokens`, after a 0.
         longest: tokens of the longest stretch.
-        seen: (K,).
+        seen: (K,) places in the row.
         seen_ends: (s + 1,) int32, the same for `seen`.
         longest_seen: what the longest stretch sees.
         is_causal: the last token of a stretch sees all of its keys, each earlier one a key less.
@@ -138,10 +146,19 @@ class VarlenFlash(PrefixAttention):
         self.kernel = kernel or _installed_kernel()
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, tree: PrefixTree, scaling: float, *, with_roots: bool = True
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tree: PrefixTree,
+        scaling: float,
+        *,
+        runs: Runs | None = None,
+        exchange: RowExchange | None = None,
     ) -> Tensor:
         """See `PrefixAttention`."""
-        layout = _VarlenLayout(self.kernel, stretches_of(tree, query.device, with_roots))
+        layout: FlashLayout = _VarlenLayout(self.kernel, stretches_of(tree, query.device, runs))
+        layout = layout if exchange is None else ExchangedLayout(layout, exchange)
         tokens = (each.transpose(0, 1) for each in (query, key, value))
         output: Tensor = FlashFunction.apply(*tokens, layout, scaling)  # type: ignore[no-untyped-call]
         return output.transpose(0, 1)
@@ -186,19 +203,26 @@ class _VarlenLayout(FlashLayout):
 
 
 @lru_cache(maxsize=8)
-def stretches_of(tree: PrefixTree, device: torch.device, with_roots: bool) -> tuple[Stretches, ...]:
-    """Segments over themselves and what stands between them and the root; then all below a root over the root.
-
-    Without roots, only what stands below one attends.
-    """
+def stretches_of(tree: PrefixTree, device: torch.device, runs: Runs | None = None) -> tuple[Stretches, ...]:
+    """What attends over its own segment and those between it and the root; then all below a root over the root."""
     places = list(torch.arange(tree.num_tokens, device=device).split(list(tree.lengths)))
-    attending = [s for s, parent in enumerate(tree.parents) if with_roots or parent >= 0]
-    seen = [torch.cat([places[above] for above in (*tree.path(s)[1:-1], s)]) for s in attending]
-    trees = [segments for segments in tree.trees() if len(segments) > 1]
-    below = [torch.cat([places[s] for s in segments[1:]]) for segments in trees]
-    own = [_side_by_side([places[s] for s in attending], seen, is_causal=True)] if attending else []
-    over_roots = [_side_by_side(below, [places[t[0]] for t in trees], is_causal=False)] if trees else []
-    return *own, *over_roots
+    pieces = pieces_of(tree, device, runs)
+    if not pieces:
+        return ()
+    own = _side_by_side([p.tokens for p in pieces], [_seen(p, tree, places) for p in pieces], is_causal=True)
+    below: dict[int, list[Tensor]] = {}
+    for piece in pieces:
+        if tree.parents[piece.segment] >= 0:
+            below.setdefault(tree.root_of(piece.segment), []).append(piece.tokens)
+    tokens = [torch.cat(each) for each in below.values()]
+    over_roots = [_side_by_side(tokens, [places[root] for root in below], is_causal=False)] if below else []
+    return own, *over_roots
+
+
+def _seen(piece: Piece, tree: PrefixTree, places: Sequence[Tensor]) -> Tensor:
+    """Places of what a piece sees below its root, or in it, up to its own last token."""
+    between = [places[segment] for segment in tree.path(piece.segment)[1:-1]]
+    return torch.cat([*between, places[piece.segment][: piece.stop]])
 
 
 def _side_by_side(tokens: Sequence[Tensor], seen: Sequence[Tensor], *, is_causal: bool) -> Stretches:

@@ -6,7 +6,7 @@ would reach a custom attention, and transformers' own causal mask would be built
 """
 
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from music_flamingo.batch import PrefixTree
 from music_flamingo.kernels import GridFlash, PlainAttention, PrefixAttention, VarlenFlash
+from music_flamingo.kernels.prefix_attention import Runs
+from music_flamingo.kernels.row_exchange import RowExchange
+from music_flamingo.kernels.row_layout import runs_of
 
 PREFIX_TREE = "prefix_tree"
 """Name under which the attention is registered with transformers."""
@@ -28,29 +31,65 @@ class Attend(Protocol):
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor: ...
 
 
+class TokenShare(NamedTuple):
+    """Tokens of a row that a rank computes, where ranks share it.
+
+    Attributes:
+        runs: which.
+        exchange: of the row's tokens.
+    """
+
+    runs: Runs
+    exchange: RowExchange
+
+
 class TreeAttention:
     """Attention within the row's prefix tree.
 
     Args:
         tree: layout of the row.
-        rows: (R,) the tokens, in increasing order, that a query without all of them stands for.
+        rows: (R,) places, in increasing order, of the tokens that a query of R tokens stands for.
         attention: how; None takes the fastest for the tensors that come.
+        share: this rank's part of the row, of which queries, keys and values then are; None for all.
     """
 
-    def __init__(self, tree: PrefixTree, rows: Tensor | None = None, attention: PrefixAttention | None = None) -> None:
+    def __init__(
+        self,
+        tree: PrefixTree,
+        rows: Tensor | None = None,
+        attention: PrefixAttention | None = None,
+        share: TokenShare | None = None,
+    ) -> None:
         self.tree = tree
         self.rows = rows
         self._attention = attention
-        roots = [tree.slice_of(root) for root in tree.roots()]
-        self._reads_roots = rows is None or any(bool(((rows >= s.start) & (rows < s.stop)).any()) for s in roots)
+        self._runs = None if share is None else share.runs
+        self._exchange = None if share is None else share.exchange
+        if rows is not None:
+            self._read_runs, self._read = _runs_with(tree, self._runs, rows)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         attention = self._attention or fastest_attention(query.device.type, query.dtype)
         if self.rows is None or query.shape[1] == key.shape[1]:
-            return attention(query, key, value, self.tree, scaling)
-        spread = query.new_zeros(query.shape[0], key.shape[1], query.shape[2]).index_copy(1, self.rows, query)
-        output = attention(spread, key, value, self.tree, scaling, with_roots=self._reads_roots)
-        return output.index_select(1, self.rows)
+            return attention(query, key, value, self.tree, scaling, runs=self._runs, exchange=self._exchange)
+        attending = query.new_zeros(query.shape[0], sum(map(len, self._read_runs)), query.shape[2])
+        attending = attending.index_copy(1, self._read, query)
+        output = attention(attending, key, value, self.tree, scaling, runs=self._read_runs, exchange=self._exchange)
+        return output.index_select(1, self._read)
+
+
+def _runs_with(tree: PrefixTree, runs: Runs | None, rows: Tensor) -> tuple[Runs, Tensor]:
+    """The runs that hold some of the rows (R,), and where in them, one behind the other, those stand (R,)."""
+    runs = runs_of(tree, [range(tree.num_tokens)]) if runs is None else runs
+    stops = torch.tensor([run.stop for run in runs], device=rows.device)
+    run_of_row = torch.searchsorted(stops, rows, right=True)
+    held = run_of_row.unique().tolist()
+    offsets = torch.zeros(len(runs), dtype=torch.int64)
+    ends = 0
+    for number in held:
+        offsets[number] = ends - runs[number].start
+        ends += len(runs[number])
+    return tuple(runs[number] for number in held), rows + offsets.to(rows.device)[run_of_row]
 
 
 @lru_cache

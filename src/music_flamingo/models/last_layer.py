@@ -24,7 +24,8 @@ class LastLayer(Qwen2DecoderLayer):
         read = read + self._attention(
             self.input_layernorm(hidden), rows, kwargs["position_embeddings"], kwargs["attend"]
         )
-        return cast(Tensor, read + self.mlp(self.post_attention_layernorm(read)))[None]
+        change: Tensor = self.mlp(self.post_attention_layernorm(read))
+        return read[None] + change[None]  # FSDP2 warns of a result that is a view
 
     def _attention(
         self, hidden: Tensor, rows: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: Attend

@@ -10,6 +10,7 @@ instead says so in `project`, `embed_row` and `heard_audio`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -19,12 +20,14 @@ from transformers import PreTrainedModel
 from music_flamingo.batch import AudioWindows, PackedBatch
 from music_flamingo.kernels import PrefixAttention
 from music_flamingo.kernels.linear_cross_entropy import token_logprobs
+from music_flamingo.kernels.row_exchange import gathered
 from music_flamingo.models.attention import PREFIX_TREE, Attend, TreeAttention
 from music_flamingo.models.heard_audio import HeardAudio, HeardRow
 from music_flamingo.models.last_layer import read_selected_rows
 from music_flamingo.models.lora import LoRA
 from music_flamingo.models.position_limit import require_positions
 from music_flamingo.models.recompute import recompute_feed_forward
+from music_flamingo.models.row_sharing import RowSharing
 from music_flamingo.step_parts import part
 
 
@@ -41,6 +44,7 @@ class MusicLanguageModel(nn.Module, ABC):
     Attributes:
         windows_encoded: audio windows encoded, or read from the cache, so far.
         windows_with_gradient: windows whose embeddings reached the language model with a gradient.
+        sharing: of each row in `target_logprobs` with other ranks, which have the same rows; None computes rows whole.
     """
 
     def __init__(
@@ -60,9 +64,12 @@ class MusicLanguageModel(nn.Module, ABC):
         if lora is not None:
             lora.adapt(self.network.model.language_model)
             self.network.lm_head.requires_grad_(False)
+        self.sharing: RowSharing | None = None
         self.windows_encoded = 0
         self.windows_with_gradient = 0
 
+    shares_rows = True
+    """Whether ranks can share rows: all that a token hears stands among the tokens."""
     entries = ("target_logprobs", "hidden_states", "encode_audio", "audio_features", "project", "song_embeddings")
     """Methods in which stages call the model's weights; what they call in turn is not among them."""
 
@@ -202,9 +209,45 @@ class MusicLanguageModel(nn.Module, ABC):
             features: (A, D) encoder outputs of its audio, where they are known; computed here when None.
             temperature: logits are divided by it.
         """
+        if self.sharing is not None:
+            return self._shared_logprobs(batch, features, temperature, self.sharing)
         audio = None if features is None else self.project(features, batch)
         # A prompt's last token predicts the first one of each of its completions.
         rows, row_of_target = batch.targets.positions.unique(return_inverse=True)
         hidden = self.hidden_states(batch, audio, rows=rows)[row_of_target]
         with part("head and loss"):
             return token_logprobs(hidden, self.head_weight, batch.targets.token_ids, temperature=temperature)
+
+    def _shared_logprobs(
+        self, batch: PackedBatch, features: Tensor | None, temperature: float, sharing: RowSharing
+    ) -> tuple[Tensor, Tensor]:
+        """`target_logprobs` of which each rank computes its tokens' share."""
+        self.require_positions(batch, range(len(batch.tree.lengths)))
+        tokens = sharing.tokens(batch)
+        targets = sharing.targets(batch, tokens)
+        places = tokens.exchange.own  # in increasing order
+        embeddings = self._own_embeddings(batch, self._shared_audio(batch, features, sharing), places)
+        positions = batch.tree.position_ids().to(places.device)[places]
+        rows, row_of_target = batch.targets.positions[targets.own].unique(return_inverse=True)
+        attend = TreeAttention(batch.tree, rows, self.attention, tokens)
+        hidden = self.continue_from(embeddings, positions, attend, torch.searchsorted(places, rows))[row_of_target]
+        with part("head and loss"):
+            ids = batch.targets.token_ids[targets.own]
+            logprobs, entropies = token_logprobs(hidden, self.head_weight, ids, temperature=temperature)
+        return gathered(logprobs, targets), targets.gather(entropies)
+
+    def _own_embeddings(self, batch: PackedBatch, audio: Tensor | None, places: Tensor) -> Tensor:
+        """(n, D') embeddings of the tokens at these places (n,), given those of all of the row's audio (A, D')."""
+        own = torch.isin(batch.audio_positions, places)
+        positions = torch.searchsorted(places, batch.audio_positions[own])
+        tokens = replace(batch, input_ids=batch.input_ids[places], audio_positions=positions)
+        return self.embed_row(tokens, None if audio is None else audio[own])
+
+    def _shared_audio(self, batch: PackedBatch, features: Tensor | None, sharing: RowSharing) -> Tensor | None:
+        """(A, D') embeddings of a row's audio, of which each rank encodes some windows."""
+        if batch.audio is None or features is not None:
+            return None if features is None else self.project(features, batch)
+        chosen, exchange = sharing.windows(batch.audio)
+        audio = self.encode_audio(replace(batch, audio=batch.audio[chosen]))
+        self.windows_with_gradient += (chosen.stop - chosen.start) if audio.requires_grad else 0
+        return gathered(audio[: len(exchange.own)], exchange)

@@ -297,10 +297,11 @@ def moments_of(model: Sized, row: PlannedRow, asked: Asked, placement: Placement
     if step is None:
         parts = {"weights": states.weights, "gradients": states.gradients, "optimizer": states.optimizer}
         return [Moment("before any row, as this kind's activations are not counted", parts)]
-    moments = training_moments(step, states, row.trained, encoder_frames_of(row.trained))
+    training = training_moments(step, states, row.trained, encoder_frames_of(row.trained))
+    moments = [_shared(moment, placement.row_shares) for moment in training]
     if row.rollout is not None:
         moments += rollout_moments(step, placement.sampling_states(held), row.rollout)
-    return [_shared(moment, placement.row_shares) for moment in moments]
+    return moments
 
 
 def _step_on(model: Sized, row: PlannedRow, asked: Asked) -> Step | None:

@@ -150,12 +150,18 @@ class ZeROPlacement(Placement):
 
 
 @dataclass(frozen=True)
-class ContextParallelPlacement(Replicated):
-    """All on each device, and each keeps an equal share of what a step keeps of a row."""
+class ContextParallelPlacement(FullyShardedPlacement):
+    """FSDP2, and each device keeps an equal share of what a step keeps of a row.
+
+    Attributes:
+        ranks_per_row: devices that share a row; None for all.
+    """
+
+    ranks_per_row: int | None = None
 
     @property
     def row_shares(self) -> int:
-        return self.devices
+        return self.ranks_per_row or self.devices
 
 
 def placement_of(strategy: str | Mapping[str, Any] | None, devices: int) -> Placement:
@@ -172,15 +178,20 @@ def placement_of(strategy: str | Mapping[str, Any] | None, devices: int) -> Plac
     short = (name or "auto").rpartition(".")[2]
     if short == "auto" or short.startswith("ddp") or short in ("DDPStrategy", "SingleDeviceStrategy"):
         return Replicated(devices)
-    if short == "ContextParallel":
-        return ContextParallelPlacement(devices)
-    if short == "FullySharded":
+    if short in ("FullySharded", "ContextParallel"):
         replicas = int(settings.get("replicas", 1))
         if replicas < 1 or devices % replicas:
             raise UserError(
                 f"trainer.strategy.replicas: expected a number that divides {devices} devices, got {replicas}"
             )
-        return FullyShardedPlacement(devices, replicas)
+        if short == "FullySharded":
+            return FullyShardedPlacement(devices, replicas)
+        sharing = int(settings.get("ranks_per_row") or devices)
+        if sharing < 1 or devices % sharing:
+            raise UserError(
+                f"trainer.strategy.ranks_per_row: expected a number that divides {devices} devices, got {sharing}"
+            )
+        return ContextParallelPlacement(devices, replicas, sharing)
     if short == "ZeRO":
         return ZeROPlacement(devices, int(settings.get("stage", 2)), bool(settings.get("offload_optimizer", False)))
     raise UserError(f"trainer.strategy: expected one whose memory is known, {KNOWN}, got {name}: plan with one of them")

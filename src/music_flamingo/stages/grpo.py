@@ -177,7 +177,9 @@ class GRPOModule(AnsweringModule):
     def _rollout(self, batch: PackedBatch, features: Tensor | None) -> list[Completion]:
         """B G completions, a prompt's G next to each other."""
         with torch.no_grad(), self.whole_weights(), part("rollout"):
-            return self.sample(batch, self.sampling, self._embeddings(batch, features))
+            completions = self.sample(batch, self.sampling, self._embeddings(batch, features))
+        strategy = self.trainer.strategy
+        return strategy.of_first(completions) if isinstance(strategy, DividingStrategy) else completions
 
     @part("rewards")
     def _rewards(self, batch: PackedBatch, completions: Sequence[Completion]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from music_flamingo.checkpoint_folder import CheckpointFolder
+from music_flamingo.errors import UserError
 from music_flamingo.plain_state import tensors_of
 from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from music_flamingo.strategies.divided_tensors import rows_like
@@ -45,12 +46,18 @@ class FullySharded(DividingStrategy, ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes
+        require_divisor("replicas", self.replicas, self.num_nodes * self.num_processes)
         super().setup_environment()
 
     def divide(self, model: Any) -> None:
         """Divide a model that is whole on every rank."""
         if isinstance(model, FSDPModule):
             return
+        if not hasattr(model, "layers"):
+            raise UserError(
+                f"trainer.strategy {type(self).__name__}: expected a model with a language model, got "
+                f"{type(model).__name__}: use ddp, or ZeRO"
+            )
         mesh = self._sharding_mesh()
         for layer in model.layers():
             fully_shard(layer, mesh=mesh)
@@ -122,6 +129,12 @@ class FullySharded(DividingStrategy, ModelParallelStrategy):
 
     def _parts(self) -> list[Any]:
         return [part for model in self._models for part in model.modules() if isinstance(part, FSDPModule)]
+
+
+def require_divisor(name: str, number: int, devices: int) -> None:
+    """Raise a UserError unless a setting of the strategy divides the devices."""
+    if number < 1 or devices % number:
+        raise UserError(f"trainer.strategy.{name}: expected a number that divides {devices} devices, got {number}")
 
 
 def _register_entries(model: Any) -> None:

@@ -32,6 +32,8 @@ class AudioFlamingo2(MusicLanguageModel):
             holding an AF-CLAP with an encoder of the same sizes.
     """
 
+    shares_rows = False
+
     def __init__(
         self,
         pretrained: str,
