@@ -36,6 +36,8 @@ def settings(tiny: Path, small: Path) -> Iterator[tuple[str, Setting]]:
         yield f"tiny, {10 * windows} s", replace(song, windows=windows)
     yield "tiny, 80 s, 20 questions", replace(song, questions=20)
     yield "tiny, 80 s, recomputing", replace(song, recompute_above=0)
+    yield "tiny, 80 s, recomputing layers", replace(song, recompute_layers_above=0)
+    yield "tiny, 80 s, encoder trained, recomputing layers", replace(song, freeze=(), recompute_layers_above=0)
     yield "tiny, 80 s, encoder trained", replace(song, freeze=())
     yield "tiny, 80 s, encoder trained, recomputing", replace(song, freeze=(), recompute_above=0)
     yield "tiny, 80 s, half of the encoder trained", replace(song, freeze=LAYERS)
@@ -49,6 +51,10 @@ def settings(tiny: Path, small: Path) -> Iterator[tuple[str, Setting]]:
     yield "tiny, 80 s, LoRA without dropout", replace(song, lora=LoRA(8, 16, ["q_proj", "v_proj"]))
     yield "small, 120 s", Setting(small, windows=4)
     yield "small, 120 s, recomputing", Setting(small, windows=4, recompute_above=0)
+    yield "small, 120 s, recomputing layers", Setting(small, windows=4, recompute_layers_above=0)
+    mixed = Setting(small, windows=4, freeze=(), precision="bf16-mixed")
+    yield "small, 120 s, encoder trained, bf16-mixed, recomputing", replace(mixed, recompute_above=0)
+    yield "small, 120 s, encoder trained, bf16-mixed, recomputing layers", replace(mixed, recompute_layers_above=0)
 
 
 def rollouts(tiny: Path, small: Path) -> Iterator[tuple[str, Setting]]:

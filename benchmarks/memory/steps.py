@@ -42,6 +42,7 @@ class Setting:
         completions: of each question in a rollout.
         freeze: patterns of parameters.
         recompute_above: see `MusicFlamingo`.
+        recompute_layers_above: likewise.
         precision: of the trainer.
         lora: adapters.
     """
@@ -53,6 +54,7 @@ class Setting:
     completions: int = 5
     freeze: Sequence[str] = ("audio_tower",)
     recompute_above: int | None = None
+    recompute_layers_above: int | None = None
     precision: str = "32-true"
     lora: LoRA | None = None
 
@@ -113,7 +115,8 @@ def training_step(setting: Setting, folder: Path) -> Compared:
         folder: for what the trainer writes.
     """
     torch.manual_seed(0)
-    model = MusicFlamingo(str(setting.directory), recompute_above=setting.recompute_above, lora=setting.lora)
+    above = setting.recompute_above, setting.recompute_layers_above
+    model = MusicFlamingo(str(setting.directory), None, None, *above, lora=setting.lora)
     optimizer = partial(torch.optim.AdamW, lr=1e-3, fused=setting.is_fused)
     stage = SFTModule(model, optimizer, freeze=setting.freeze, schedule=CosineSchedule(0.0))
     row = noise_row(model, setting, answered=True)
@@ -199,6 +202,7 @@ def _asked(setting: Setting) -> Asked:
         freeze=tuple(setting.freeze),
         lora=setting.lora,
         recompute_above=setting.recompute_above,
+        recompute_layers_above=setting.recompute_layers_above,
         sampling=SamplingParameters(),
         moments=8,
         # On a CPU, AdamW that is not fused goes from tensor to tensor, and allocates no more than for one.

@@ -20,6 +20,8 @@ ENCODER_HALF = ("audio_tower.conv", "audio_tower.layers.0")
         {"windows": 2, "questions": 20},
         {"recompute_above": 0},
         {"recompute_above": 10**6},
+        {"recompute_layers_above": 0},
+        {"recompute_layers_above": 0, "freeze": (), "precision": "bf16-mixed"},
         {"freeze": ()},
         {"freeze": ENCODER_HALF},
         {"freeze": (), "precision": "bf16-mixed", "windows": 2},

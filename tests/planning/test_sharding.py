@@ -42,6 +42,8 @@ def test_fsdp_divides_all_and_gathers_the_root_and_two_layers_with_their_gradien
     assert states.gathered == 4 * (200 + 100 + 2 * (100 + 100))
     assert FullyShardedPlacement(4, replicas=2).states(FULL).weights == 2000
     assert FullyShardedPlacement(4).sampling_states(FULL).weights == 4000
+    assert FullyShardedPlacement(4).states(MIXED).weights == 1000 + 1000
+    assert FullyShardedPlacement(4).sampling_states(MIXED).weights == 4000 + 1000
 
 
 def test_zero_divides_the_optimizer_and_with_stage_3_the_weights() -> None:

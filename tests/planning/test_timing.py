@@ -4,7 +4,7 @@ import pytest
 
 from music_flamingo.data_modules.song_packing import RowLimits
 from music_flamingo.models.cost_model import CostModel, Flops, Workload
-from music_flamingo.planning.activations import Adapters, Arithmetic, Trained
+from music_flamingo.planning.activations import Adapters, Arithmetic, Recompute, Trained
 from music_flamingo.planning.devices import Device
 from music_flamingo.planning.memory import Rollout, Step, key_value_bytes
 from music_flamingo.planning.rows import Texts, planned_row
@@ -39,19 +39,21 @@ def test_a_frozen_part_costs_one_backward_pass_where_gradients_go_through_it(tra
     assert training_flops(FORWARD, trained) == flops
 
 
-def step(*, recompute: bool) -> Step:
+def step(recompute: Recompute) -> Step:
     return Step(DECODER, ENCODER, Trained(), Arithmetic(2, on_cpu=False), recompute)
 
 
 def test_recomputed_networks_are_told_apart_from_the_models_own_flops() -> None:
     row = planned_row(10.0, Texts(1, 5, 5), RowLimits(max_duration=10.0), frontend(), EachRowCosts())
-    kept, again = (step_time(row, EachRowCosts(), step(recompute=r), Trained(), 0, DEVICE) for r in (False, True))
+    kept, again = (step_time(row, EachRowCosts(), step(each), Trained(), 0, DEVICE) for each in list(Recompute)[:2])
     assert (kept.flops, kept.recomputed) == (333.0, 0.0)
     assert kept.seconds == pytest.approx(333.0 / 50)
     assert kept.fastest == pytest.approx(333.0 / 100)
     # Three matrices of 4 x 6 in one layer: the last one computes few tokens.
     assert again.recomputed == row.trained.tokens * 2 * 3 * 4 * 6
     assert again.flops == kept.flops
+    whole = step_time(row, EachRowCosts(), step(Recompute.LAYER), Trained(), 0, DEVICE)
+    assert whole.recomputed == EachRowCosts().flops(row.trained).language_model
 
 
 def test_a_rollout_costs_a_forward_pass_and_a_reference_one_of_the_language_model() -> None:
@@ -67,4 +69,4 @@ def test_each_sampled_token_reads_weights_and_keys() -> None:
     keys = 2 * 2 * 2 * 2 * (20 + 12 + 2 * 4 + 6 * 5)
     assert key_value_bytes(DECODER, rollout, 2) == keys
     layer = 4 * 4 + 2 * 4 * 2 + 4 * 4 + 3 * 4 * 6
-    assert decoding_bytes(rollout, step(recompute=False)) == 5 * (2 * (2 * layer + 40) + keys)
+    assert decoding_bytes(rollout, step(Recompute.NOTHING)) == 5 * (2 * (2 * layer + 40) + keys)

@@ -6,6 +6,8 @@
 Source: Music Flamingo (arXiv:2511.10289), section 3; transformers 5.23, `MusicFlamingoForConditionalGeneration`.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -32,6 +34,8 @@ class MusicFlamingo(MusicLanguageModel):
         encoder_cache: keeps what a frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
+        recompute_layers_above: tokens of a row above which all of its layers is, and above as many tokens of audio the
+            encoder's layers; None never does.
         attention: over packed rows; None takes the fastest on the device.
         lora: adapters that train in place of the language model; None trains the language model itself.
 
@@ -45,11 +49,13 @@ class MusicFlamingo(MusicLanguageModel):
         time_embedding: TimeEmbedding | None = None,
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
+        recompute_layers_above: int | None = None,
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
         network = load_weights(MusicFlamingoForConditionalGeneration, pretrained)
-        super().__init__(network, recompute_above, attention, lora)
+        super().__init__(network, recompute_above, recompute_layers_above, attention, lora)
+        self.recompute_layers_above = math.inf if recompute_layers_above is None else recompute_layers_above
         self.encoder_cache = encoder_cache
         self.time_embedding = time_embedding or recorded_time_embedding(network.config)
         record_time_embedding(self.time_embedding, network.config)
@@ -71,7 +77,8 @@ class MusicFlamingo(MusicLanguageModel):
         """(W, A', D) encoder outputs, A' as for a full window."""
         encoder: AudioFlamingo3Encoder = self.network.model.audio_tower
         if self.encoder_cache is None:
-            return encode_windows(encoder, windows)
+            recompute = int(windows.tokens.sum()) > self.recompute_layers_above
+            return encode_windows(encoder, windows, recompute=recompute)
         full = int(encoder.max_source_positions) // 2
         outputs = self.encoder_cache.encode(
             lambda window: encode_windows(encoder, window)[0, : int(window.tokens)], encoder, windows

@@ -26,7 +26,7 @@ from music_flamingo.models.heard_audio import HeardAudio, HeardRow
 from music_flamingo.models.last_layer import read_selected_rows
 from music_flamingo.models.lora import LoRA
 from music_flamingo.models.position_limit import require_positions
-from music_flamingo.models.recompute import recompute_feed_forward
+from music_flamingo.models.recompute import recompute_long_rows
 from music_flamingo.models.row_sharing import RowSharing
 from music_flamingo.step_parts import part
 
@@ -38,6 +38,7 @@ class MusicLanguageModel(nn.Module, ABC):
         network: transformers' model; its parameter names are the checkpoint's.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass, which saves memory; None never does.
+        recompute_layers_above: tokens of a row above which all of its layers is; None never does.
         attention: over packed rows; None takes the fastest on the device.
         lora: adapters that train in place of the language model; None trains the language model itself.
 
@@ -51,6 +52,7 @@ class MusicLanguageModel(nn.Module, ABC):
         self,
         network: PreTrainedModel,
         recompute_above: int | None = None,
+        recompute_layers_above: int | None = None,
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
@@ -59,8 +61,7 @@ class MusicLanguageModel(nn.Module, ABC):
         self.attention = attention
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
         self._selects_rows = read_selected_rows(self.network.model.language_model)
-        if recompute_above is not None:
-            recompute_feed_forward(self.network.model.language_model, recompute_above)
+        recompute_long_rows(self.network.model.language_model, recompute_above, recompute_layers_above)
         if lora is not None:
             lora.adapt(self.network.model.language_model)
             self.network.lm_head.requires_grad_(False)

@@ -8,6 +8,7 @@ reads. All attention here is flash attention, on every device: no scores are kep
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import Enum
 
 from music_flamingo.planning.sizes import DecoderSizes, EncoderSizes
 
@@ -16,6 +17,14 @@ STREAM = 4
 ROTARY = 8
 """Bytes of a number of transformers' tables of the time embedding as they are applied."""
 INDEX = 8
+
+
+class Recompute(Enum):
+    """What of a decoder layer is computed again in the backward pass, and not kept."""
+
+    NOTHING = 0
+    NETWORK = 1
+    LAYER = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class LayerBytes:
     Attributes:
         attention: kept of norm and attention.
         feed_forward: kept of norm and feed-forward network.
-        recomputed: more than that exists while the feed-forward network is computed again.
+        recomputed: more than that exists while network or layer is computed again.
         inner: a number of each inner channel.
     """
 
@@ -97,14 +106,14 @@ class LayerBytes:
         return self.attention + self.feed_forward
 
 
-def decoder_layer(sizes: DecoderSizes, trained: Trained, numbers: Arithmetic, *, recompute: bool) -> LayerBytes:
+def decoder_layer(sizes: DecoderSizes, trained: Trained, numbers: Arithmetic, recompute: Recompute) -> LayerBytes:
     """Of a layer that computes all of its tokens.
 
     Args:
         sizes: of the decoder.
         trained: what learns.
         numbers: how they are held.
-        recompute: whether the feed-forward network keeps its input alone.
+        recompute: what keeps its input alone.
     """
     product = numbers.product
     queries = _inputs(("q_proj", "k_proj", "v_proj"), sizes.width, trained, numbers)
@@ -112,28 +121,31 @@ def decoder_layer(sizes: DecoderSizes, trained: Trained, numbers: Arithmetic, *,
     inputs = _inputs(("gate_proj", "up_proj"), sizes.width, trained, numbers)
     # The gate before and after its nonlinearity, and what it is multiplied with; their product goes into `down_proj`.
     network = inputs + 3 * product * sizes.inner + _inputs(("down_proj",), sizes.inner, trained, numbers)
-    norm = _norm(sizes.width, trained)
-    kept = STREAM * sizes.width if recompute else network
-    return LayerBytes(
-        attention=norm + queries + attended,
-        feed_forward=norm + kept,
-        recomputed=network - inputs if recompute else 0.0,
-        inner=product * sizes.inner,
-    )
+    norm, stream, inner = _norm(sizes.width, trained), STREAM * sizes.width, product * sizes.inner
+    attention = norm + queries + attended
+    if recompute is Recompute.LAYER:
+        return LayerBytes(stream, 0.0, recomputed=attention + norm + network, inner=inner)
+    if recompute is Recompute.NETWORK:
+        return LayerBytes(attention, norm + stream, recomputed=network - inputs, inner=inner)
+    return LayerBytes(attention, norm + network, recomputed=0.0, inner=inner)
 
 
 def last_layer(
-    sizes: DecoderSizes, trained: Trained, numbers: Arithmetic, tokens: int, read: int, *, recompute: bool
+    sizes: DecoderSizes, trained: Trained, numbers: Arithmetic, tokens: int, read: int, recompute: Recompute
 ) -> float:
     """Of the last layer, which computes keys and values of all tokens, and the rest of those that are read."""
-    layer = decoder_layer(sizes, trained, numbers, recompute=recompute)
+    layer = decoder_layer(sizes, trained, numbers, recompute)
+    if recompute is Recompute.LAYER:
+        return tokens * layer.kept
     keys = _inputs(("k_proj", "v_proj"), sizes.width, trained, numbers)
     of_all = _norm(sizes.width, trained) + keys + _flash(sizes, numbers)
     of_read = _inputs(("q_proj",), sizes.width, trained, numbers) + numbers.product * sizes.attended
     return tokens * of_all + read * (of_read + layer.feed_forward)
 
 
-def encoder(sizes: EncoderSizes, trained: Trained, numbers: Arithmetic, frames: int, audio_tokens: int) -> float:
+def encoder(
+    sizes: EncoderSizes, trained: Trained, numbers: Arithmetic, frames: int, audio_tokens: int, *, recompute: bool
+) -> float:
     """Of all windows of a row.
 
     Args:
@@ -142,6 +154,7 @@ def encoder(sizes: EncoderSizes, trained: Trained, numbers: Arithmetic, frames: 
         numbers: how they are held.
         frames: that the layers see, of all windows.
         audio_tokens: half of them.
+        recompute: whether its layers keep their inputs alone.
     """
     if trained.encoder_from is None:
         return 0.0
@@ -151,6 +164,7 @@ def encoder(sizes: EncoderSizes, trained: Trained, numbers: Arithmetic, frames: 
     inputs = (3 + 1) * product if numbers.is_mixed else 2 * product
     attention = (5 if numbers.on_cpu else 4) * product
     layer = width * (2 * STREAM + inputs + attention) + STREAM * (sizes.heads + 4) + 2 * product * sizes.inner
+    layer = STREAM * width if recompute else layer
     layers = min(sizes.layers, sizes.layers + 1 - trained.encoder_from)
     pooling = STREAM * width * frames + STREAM * width * audio_tokens
     time = 2 * ROTARY * sizes.rotated * audio_tokens

@@ -34,6 +34,7 @@ class Asked:
         freeze: patterns of parameters that stay.
         lora: adapters, if any.
         recompute_above: tokens of a row above which feed-forward networks are computed again.
+        recompute_layers_above: tokens of a row above which whole layers are.
         sampling: of the rollouts.
         moments: bytes that the optimizer keeps of a trained number.
         is_fused: whether its step allocates nothing.
@@ -53,6 +54,7 @@ class Asked:
     freeze: tuple[str, ...]
     lora: LoRA | None
     recompute_above: int | None
+    recompute_layers_above: int | None
     sampling: SamplingParameters
     moments: int
     is_fused: bool
@@ -94,6 +96,7 @@ def asked_of(recipe: Recipe) -> Asked:
         freeze=tuple(given.get("freeze") or ()),
         lora=_lora(network.get("lora")),
         recompute_above=network.get("recompute_above"),
+        recompute_layers_above=network.get("recompute_layers_above"),
         sampling=SamplingParameters(**{"num_generations": 5, **(given.get("sampling") or {})}),
         moments=MOMENTS.get(str(optimizer.get("class_path")).rpartition(".")[2], 8),
         is_fused=bool((optimizer.get("init_args") or {}).get("fused", False)),

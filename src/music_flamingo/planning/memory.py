@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from music_flamingo.models.cost_model import Workload
 from music_flamingo.planning import activations
-from music_flamingo.planning.activations import Arithmetic, Trained
+from music_flamingo.planning.activations import Arithmetic, Recompute, Trained
 from music_flamingo.planning.sizes import DecoderSizes, EncoderSizes, chunk_rows
 
 FLOAT = 4
@@ -59,7 +59,8 @@ class Step:
         encoder: of the audio encoder.
         trained: what learns.
         numbers: how they are held.
-        recompute: whether feed-forward networks are computed again.
+        recompute: what of a decoder layer is computed again.
+        recompute_encoder: whether its layers are.
         accumulates: whether gradients of earlier rows are there during the backward pass.
     """
 
@@ -67,7 +68,8 @@ class Step:
     encoder: EncoderSizes
     trained: Trained
     numbers: Arithmetic
-    recompute: bool
+    recompute: Recompute = Recompute.NOTHING
+    recompute_encoder: bool = False
     accumulates: bool = False
 
 
@@ -86,13 +88,13 @@ def training_moments(step: Step, states: States, work: Workload, frames: int) ->
         frames: of all of its windows, as the encoder's layers see them.
     """
     decoder, numbers = step.decoder, step.numbers
-    layer = activations.decoder_layer(decoder, step.trained, numbers, recompute=step.recompute)
-    audio = activations.encoder(step.encoder, step.trained, numbers, frames, work.audio_tokens)
+    layer = activations.decoder_layer(decoder, step.trained, numbers, step.recompute)
+    audio = activations.encoder(
+        step.encoder, step.trained, numbers, frames, work.audio_tokens, recompute=step.recompute_encoder
+    )
     audio += activations.projector(decoder, step.encoder.width, step.trained, numbers, work.audio_tokens)
     full_layers = (decoder.layers - 1) * work.tokens * layer.kept + activations.tables(decoder, work.tokens)
-    last = activations.last_layer(
-        decoder, step.trained, numbers, work.tokens, work.read_tokens, recompute=step.recompute
-    )
+    last = activations.last_layer(decoder, step.trained, numbers, work.tokens, work.read_tokens, step.recompute)
     head = activations.head(decoder, step.trained, numbers, work.read_tokens, work.targets)
     mel = row_bytes(step.encoder, work)
     held = {
@@ -124,7 +126,9 @@ def training_moments(step: Step, states: States, work: Workload, frames: int) ->
             held | {"gradients": later} | everything | {"at work": head_gradient + logits},
         ),
         Moment(
-            "backward of a feed-forward network",
+            "backward of a decoder layer"
+            if step.recompute is Recompute.LAYER
+            else "backward of a feed-forward network",
             held
             | {"gradients": max(later, head_gradient if step.trained.head else 0.0)}
             | kept
@@ -139,7 +143,9 @@ def training_moments(step: Step, states: States, work: Workload, frames: int) ->
 
 def last_attention(step: Step, work: Workload) -> float:
     """What the last layer keeps before its feed-forward network."""
-    return activations.last_layer(step.decoder, step.trained, step.numbers, work.tokens, 0, recompute=step.recompute)
+    # Of a layer that keeps its input alone, the rest is there for the moment.
+    recompute = Recompute.NETWORK if step.recompute is Recompute.LAYER else step.recompute
+    return activations.last_layer(step.decoder, step.trained, step.numbers, work.tokens, 0, recompute)
 
 
 def attention_work(sizes: DecoderSizes, numbers: Arithmetic, tokens: int) -> float:

@@ -17,7 +17,7 @@ from music_flamingo.planning.planned import Assumptions, Plan, plan_of
 from music_flamingo.recipe import Override, read_recipe
 from music_flamingo.whole_files import write_text
 
-RECOMPUTE = Override("model.model.recompute_above", "0")
+RECOMPUTE = Override("model.model.recompute_layers_above", "0")
 RECIPE_OVERRIDES = ("lora", "fsdp", "deepspeed_zero2", "deepspeed_zero3", "context_parallel")
 STRATEGIES = frozenset(RECIPE_OVERRIDES[1:])
 MOST_REMEDIES = 3

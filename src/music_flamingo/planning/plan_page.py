@@ -99,7 +99,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "  all", f"{needed}, for a row of {full.trained.tokens:,} tokens"
     for length in plan.lengths:
         kept = f"{gigabytes(length.activations):>12} kept, {gigabytes(length.recomputing)} with recompute_above"
-        yield f"  song of {duration(length.seconds)}", f"{kept}, {length.tokens:,} tokens"
+        least = f"{gigabytes(length.recomputing_layers)} with recompute_layers_above"
+        yield f"  song of {duration(length.seconds)}", f"{kept}, {least}, {length.tokens:,} tokens"
     yield "", ""
     factor = seconds_factor(plan)
     again = f" and {time.recomputed:.3g} again" if time.recomputed else ""

@@ -1,7 +1,7 @@
 """What does a recipe need of each device, in bytes and seconds? Worked out from a configuration and made-up rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from music_flamingo.models.audio_frontend import AudioFrontend
 from music_flamingo.models.cost_model import CostModel
 from music_flamingo.models.freezing import freeze_parameters
 from music_flamingo.models.model_kinds import cost_model_of, frontend_of
-from music_flamingo.planning.activations import Adapters, Arithmetic, Trained
+from music_flamingo.planning.activations import Adapters, Arithmetic, Recompute, Trained
 from music_flamingo.planning.asked import Asked, config_of
 from music_flamingo.planning.devices import DeviceGroup
 from music_flamingo.planning.memory import FLOAT, Moment, States, Step, fullest, rollout_moments, training_moments
@@ -70,7 +70,7 @@ class Sized:
         kind: as its configuration calls it.
         parameters: of its parts.
         trained: what of them learns.
-        rounded: numbers of weights that mixed precision copies.
+        rounded: numbers of weights that mixed precision copies, by part.
         step: None for kinds whose activations are not counted.
         layers: of the language model.
         cost_model: FLOPs of its rows.
@@ -80,7 +80,7 @@ class Sized:
     kind: str
     parameters: Parameters
     trained: Trained
-    rounded: int
+    rounded: Mapping[str, int]
     step: Step | None
     layers: int
     cost_model: CostModel
@@ -95,6 +95,7 @@ class Length:
     tokens: int
     activations: float
     recomputing: float
+    recomputing_layers: float
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,14 @@ def plan_of(asked: Asked, group: DeviceGroup, assumptions: Assumptions) -> Plan:
         row=row,
         fullest_row=fullest_row,
         moments=moments,
-        time=step_time(row, model.cost_model, _step_on(model, row, asked), model.trained, references, group.device),
+        time=step_time(
+            row,
+            model.cost_model,
+            _step_on(model, row, asked, placement.row_shares),
+            model.trained,
+            references,
+            group.device,
+        ),
         lengths=[]
         if model.step is None
         else [_length(model, model.step, each, texts, asked) for each in _lengths(asked)],
@@ -251,7 +259,6 @@ def sized(asked: Asked, *, on_cpu: bool) -> Sized:
             encoder_sizes(config),
             trained,
             numbers,
-            recompute=False,
             accumulates=asked.accumulated > 1,
         )
     parts = ["projector", "layers", "head", *(["encoder"] if trained.encoder_from is not None else [])]
@@ -259,7 +266,7 @@ def sized(asked: Asked, *, on_cpu: bool) -> Sized:
         kind=config.model_type,
         parameters=parameters,
         trained=trained,
-        rounded=sum(parameters[part].matrices for part in parts),
+        rounded={part: parameters[part].matrices for part in parts},
         step=step,
         layers=config.text_config.num_hidden_layers,
         cost_model=cost_model_of(asked.start),
@@ -283,17 +290,17 @@ def trained_parts(network: Any, parameters: Parameters, adapters: Adapters | Non
 
 def moments_of(model: Sized, row: PlannedRow, asked: Asked, placement: Placement) -> list[Moment]:
     """When a step on a row needs memory, and what for."""
+    step = _step_on(model, row, asked, placement.row_shares)
     held = Model(
         model.parameters,
         model.layers,
         FLOAT if asked.precision == "32-true" else 2,
         asked.moments,
         0 if asked.is_fused else FLOAT,
-        model.rounded,
+        _rounded(model, step),
         int(asked.keeps_reference),
     )
     states = placement.states(held)
-    step = _step_on(model, row, asked)
     if step is None:
         parts = {"weights": states.weights, "gradients": states.gradients, "optimizer": states.optimizer}
         return [Moment("before any row, as this kind's activations are not counted", parts)]
@@ -304,10 +311,30 @@ def moments_of(model: Sized, row: PlannedRow, asked: Asked, placement: Placement
     return moments
 
 
-def _step_on(model: Sized, row: PlannedRow, asked: Asked) -> Step | None:
-    above = asked.recompute_above
-    recompute = above is not None and row.trained.tokens > above
-    return None if model.step is None else replace(model.step, recompute=recompute)
+def _rounded(model: Sized, step: Step | None) -> int:
+    """Numbers of weights whose copies are kept for the backward pass: not of what is computed again, but for a layer.
+
+    Feed-forward networks have the share of a layer's matrices that their sizes say.
+    """
+    numbers = dict(model.rounded)
+    if step is not None and step.recompute is not Recompute.NOTHING:
+        sizes = step.decoder
+        layer = numbers["layers"] / sizes.layers
+        again = layer if step.recompute is Recompute.LAYER else min(layer, 3.0 * sizes.width * sizes.inner)
+        numbers["layers"] -= round(again * (sizes.layers - 1))
+    if step is not None and step.recompute_encoder:
+        numbers["encoder"] = 0
+    return sum(numbers.values())
+
+
+def _step_on(model: Sized, row: PlannedRow, asked: Asked, shares: int) -> Step | None:
+    if model.step is None:
+        return None
+    tokens, audio = row.trained.tokens / shares, row.trained.audio_tokens / shares
+    above = math.inf if asked.recompute_above is None else asked.recompute_above
+    layers_above = math.inf if asked.recompute_layers_above is None else asked.recompute_layers_above
+    recompute = Recompute.LAYER if tokens > layers_above else Recompute.NETWORK if tokens > above else Recompute.NOTHING
+    return replace(model.step, recompute=recompute, recompute_encoder=audio > layers_above)
 
 
 def _shared(moment: Moment, devices: int) -> Moment:
@@ -319,7 +346,7 @@ def _shared(moment: Moment, devices: int) -> Moment:
 def _length(model: Sized, step: Step, seconds: float, texts: Texts, asked: Asked) -> Length:
     alone = replace(asked.limits, max_tokens=1, max_flops=None, max_duration=None)
     row = planned_row(seconds, texts, alone, model.frontend, model.cost_model)
-    kept = [_kept(replace(step, recompute=recompute), row) for recompute in (False, True)]
+    kept = [_kept(replace(step, recompute=each, recompute_encoder=each is Recompute.LAYER), row) for each in Recompute]
     return Length(seconds, row.trained.tokens, *kept)
 
 

@@ -68,8 +68,12 @@ class Placement(ABC):
     def sampling_states(self, model: Model) -> States:
         """Of each device in rollouts, where all weights are whole."""
         states = self.states(model)
-        whole = FLOAT * model.parameters.all + model.reference_bytes
+        whole = FLOAT * model.parameters.all + self.reference_bytes(model)
         return replace(states, weights=whole, gathered=0.0)
+
+    def reference_bytes(self, model: Model) -> float:
+        """Of models beside it, of each device."""
+        return model.reference_bytes
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,6 @@ class FullyShardedPlacement(Placement):
 
     Decoder layers are gathered one by one, and the next one ahead; all else is whole during forward and backward. The
     bfloat16 copies that mixed precision makes of gathered weights are kept for the backward pass, and are not shared.
-    A reference model is whole.
 
     Attributes:
         replicas: groups of devices, each of which holds all shares.
@@ -112,13 +115,17 @@ class FullyShardedPlacement(Placement):
         gathered = root + root_trained + 2 * (layers.all + layers.trained) / model.layers
         trained = parameters.trained / share
         return States(
-            weights=FLOAT * parameters.all / share + model.reference_bytes,
+            weights=FLOAT * parameters.all / share + self.reference_bytes(model),
             rounded=model.rounded_bytes,
             gradients=FLOAT * trained,
             optimizer=model.moments * trained,
             gathered=FLOAT * gathered,
             stepping=model.stepping * trained,
         )
+
+    def reference_bytes(self, model: Model) -> float:
+        """A share of them: they are never put together."""
+        return model.reference_bytes / (self.devices // self.replicas)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from music_flamingo.models.cost_model import CostModel, Flops
-from music_flamingo.planning.activations import Trained
+from music_flamingo.planning.activations import Recompute, Trained
 from music_flamingo.planning.devices import Device
 from music_flamingo.planning.memory import Rollout, Step, key_value_bytes
 from music_flamingo.planning.rows import PlannedRow
@@ -48,8 +48,12 @@ def step_time(
         flops += cost_model.flops(row.given).forward
         decoded = 0.0 if step is None else decoding_bytes(row.rollout, step)
     recomputed = 0.0
-    if step is not None and step.recompute:
+    if step is not None and step.recompute is Recompute.NETWORK:
         recomputed = 6.0 * step.decoder.width * step.decoder.inner * row.trained.tokens * (step.decoder.layers - 1)
+    if step is not None and step.recompute is Recompute.LAYER:
+        recomputed = forward.language_model
+    if step is not None and step.recompute_encoder and trained.encoder_from is not None:
+        recomputed += forward.encoder
     fastest = (flops + recomputed) / device.peak + decoded / device.bandwidth
     seconds = (flops + recomputed) / (device.utilisation * device.peak) + decoded / (
         device.utilisation * device.bandwidth

@@ -25,7 +25,7 @@ class DividingStrategy(ABC):
 
     @abstractmethod
     def put_together(self) -> None:
-        """Have all weights of all divided models on every rank."""
+        """Have all weights on every rank, but those of a reference model, which nobody samples from."""
 
     @abstractmethod
     def divide_again(self) -> None:

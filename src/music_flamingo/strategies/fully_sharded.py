@@ -42,7 +42,7 @@ class FullySharded(DividingStrategy, ModelParallelStrategy):
     def __init__(self, replicas: int = 1) -> None:
         super().__init__(data_parallel_size=1, tensor_parallel_size=1)
         self.replicas = replicas
-        self._models: list[Any] = []
+        self._models: list[Any] = []  # those that are validated and sampled from
 
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes
@@ -59,11 +59,14 @@ class FullySharded(DividingStrategy, ModelParallelStrategy):
                 f"{type(model).__name__}: use ddp, or ZeRO"
             )
         mesh = self._sharding_mesh()
+        trains = any(weight.requires_grad for weight in model.parameters())
         for layer in model.layers():
             fully_shard(layer, mesh=mesh)
-        fully_shard(model, mesh=mesh, reshard_after_forward=False)
+        # All but its layers stays together until the backward pass; a reference model has none.
+        fully_shard(model, mesh=mesh, reshard_after_forward=not trains)
         _register_entries(model)
-        self._models.append(model)
+        if trains:
+            self._models.append(model)
 
     @property
     def lightning_restore_optimizer(self) -> bool:

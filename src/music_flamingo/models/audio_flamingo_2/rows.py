@@ -25,6 +25,7 @@ class AudioFlamingo2(MusicLanguageModel):
         encoder_cache: keeps what the frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass; None never does.
+        recompute_layers_above: tokens of a row above which all of its layers is; None never does.
         attention: over packed rows; None takes the fastest on the device.
 
     Raises:
@@ -40,12 +41,13 @@ class AudioFlamingo2(MusicLanguageModel):
         clap: str | None = None,
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
+        recompute_layers_above: int | None = None,
         attention: PrefixAttention | None = None,
     ) -> None:
         network = load_weights(AudioFlamingo2ForConditionalGeneration, pretrained)
         if clap is not None:
             _replace_encoder(network.model.audio_tower, clap, pretrained)
-        super().__init__(network, recompute_above, attention)
+        super().__init__(network, recompute_above, recompute_layers_above, attention)
         self.encoder_cache = encoder_cache
 
     @property

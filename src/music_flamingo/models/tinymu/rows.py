@@ -21,6 +21,7 @@ class TinyMU(MusicLanguageModel):
         encoder_cache: keeps what the frozen encoder gives; None encodes each time.
         recompute_above: tokens of a row above which the language model's feed-forward networks are computed again in
             the backward pass; None never does.
+        recompute_layers_above: tokens of a row above which all of its layers is; None never does.
         attention: over packed rows; None takes the fastest on the device.
         lora: adapters that train in place of the language model; None trains the language model itself.
 
@@ -33,11 +34,12 @@ class TinyMU(MusicLanguageModel):
         pretrained: str,
         encoder_cache: EncoderCache | None = None,
         recompute_above: int | None = None,
+        recompute_layers_above: int | None = None,
         attention: PrefixAttention | None = None,
         lora: LoRA | None = None,
     ) -> None:
         network = load_weights(TinyMUForConditionalGeneration, pretrained)
-        super().__init__(network, recompute_above, attention, lora)
+        super().__init__(network, recompute_above, recompute_layers_above, attention, lora)
         self.encoder_cache = encoder_cache
 
     def audio_features(self, windows: AudioWindows) -> Tensor:
