@@ -42,13 +42,18 @@ def command(verb: str, preset: str, recipes: list[str], root: Path) -> list[str]
 
 
 @pytest.mark.parametrize(("preset", "recipes"), STAGES, ids=lambda each: each if isinstance(each, str) else each[-1])
-def test_every_stage_runs_two_steps_and_leaves_an_export(preset: str, recipes: list[str], tmp_path: Path) -> None:
+def test_every_stage_runs_two_steps_and_leaves_what_its_checkpoint_exports(
+    preset: str, recipes: list[str], tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "corpus", train=4, held_out=2)
     assert main(command("fit", preset, recipes, tmp_path)) == 0
     stage = tmp_path / "stage"
     assert json.loads((stage / "stage.json").read_text())["seconds"] > 0
     auto = AutoModel if preset == CLAP else AutoModelForMultimodalLM
     assert auto.from_pretrained(stage / "export", local_files_only=True)
+    assert main(["export", str(stage), "--out", str(tmp_path / "exported")]) == 0
+    for name in {path.name for path in (stage / "export").iterdir()} - {"README.md"}:
+        assert (tmp_path / "exported" / name).read_bytes() == (stage / "export" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(

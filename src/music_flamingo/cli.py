@@ -61,6 +61,11 @@ VERBS = {
         "make a Hugging Face directory of a published checkpoint",
         ("kind", "src"),
     ),
+    "export": Verb(
+        "music_flamingo.exporting:export_command",
+        "make a Hugging Face directory of a checkpoint, with model card",
+        ("checkpoint",),
+    ),
     "plan": Verb(
         "music_flamingo.planning.plan:plan_command",
         "say whether a recipe fits on some devices, and how long it takes",

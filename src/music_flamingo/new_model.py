@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from music_flamingo.carried_licence import read_start
 from music_flamingo.corpora.conversations import iterate_captions, iterate_texts
 from music_flamingo.errors import UserError
+from music_flamingo.model_card import CardFacts, network_facts, write_card
 from music_flamingo.models import model_of_parts, presets
 from music_flamingo.models.audio_flamingo_2 import af_clap_presets
 from music_flamingo.models.audio_flamingo_2 import presets as audio_flamingo_2_presets
@@ -78,6 +80,10 @@ def init_command(  # noqa: PLR0913 - one option each
     network, processor = build(**given)
     network.save_pretrained(out)
     processor.save_pretrained(out)
+    starts = [read_start(path) for name, path in given.items() if name != "corpus"]
+    made = "of trained parts and untrained ones" if starts else "untrained"
+    name = out.absolute().name
+    write_card(out, CardFacts(name, name, starts=starts, made=made, **network_facts(network)))
     parameters = sum(p.numel() for p in network.parameters())
     made = "partly trained" if preset in PARTS else "untrained"
     print(f"{out}: {made} {preset} model, {parameters / 1e6:.1f} million parameters, {len(processor.tokenizer)} tokens")

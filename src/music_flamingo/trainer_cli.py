@@ -19,7 +19,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -32,6 +32,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from music_flamingo.callbacks.step_seeds import StepSeeds
 from music_flamingo.errors import UserError
 from music_flamingo.invocation import Invocation, parse_invocation
+from music_flamingo.own_complaints import heard, let_classes_complain
 from music_flamingo.parse_errors import failed_key, failed_value, one_line
 from music_flamingo.recipe import Recipe, read_recipe
 from music_flamingo.recipe_check import check_recipe
@@ -43,7 +44,6 @@ from music_flamingo.step_parts import ProfileFinished
 from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from music_flamingo.whole_files import write_text
 
-Built = TypeVar("Built")
 DESCRIPTION = """{summary}
 
 Recipes are given with --config (several are laid over one another in order) and single settings with
@@ -96,7 +96,7 @@ class RecipeCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Have every class built so that its own complaint is the one that is heard."""
-        self.parser.add_instantiator(_build, object, subclasses=True)
+        let_classes_complain(self.parser)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer.
@@ -194,21 +194,6 @@ class RunRecord(Callback):
         write_text(folder / RECIPE, self.recipe.to_yaml())
 
 
-class _Complaint(BaseException):
-    """A UserError on its way past jsonargparse, which catches every Exception to try the next type."""
-
-    def __init__(self, error: UserError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _build(built: type[Built], *args: object, **kwargs: object) -> Built:
-    try:
-        return built(*args, **kwargs)
-    except UserError as error:
-        raise _Complaint(error) from error
-
-
 class _HelpCLI(LightningCLI):
     """LightningCLI that is asked for help and nothing else."""
 
@@ -239,11 +224,10 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
     recipe = with_checkpoint(recipe, verb, fresh=invocation.fresh)
     set_warnings()
     try:
-        RecipeCLI(verb, recipe, invocation)
+        with heard():
+            RecipeCLI(verb, recipe, invocation)
     except ProfileFinished:
         return
-    except _Complaint as complaint:
-        raise complaint.error from complaint
     except ArgumentError as error:
         raise UserError(_explain(str(error), recipe)) from error
     except MisconfigurationException as error:

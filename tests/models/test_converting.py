@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -218,11 +219,13 @@ def test_an_encoder_of_a_training_checkpoint_is_the_one_filled_directly(
     state = drawn(matpac_shapes())
     around = {"model": {f"module.{name}": each for name, each in state.items()}, "epoch": 3, "config": {"lr": 1e-3}}
     torch.save(around, tmp_path / "matpac.pt")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
     words = ["convert", "matpac", tmp_path / "matpac.pt", "--out", tmp_path / "out", "--audio-head-dim", 8]
     assert main([str(word) for word in words]) == 0
     weights = {name: each for name, each in state.items() if not name.startswith(("head", "log_mel"))}
     expected = directly(MatpacModel(MatpacConfig(**AUDIO_CONFIG)), matpac.renamed(weights))
     assert_same(AutoModel.from_pretrained(tmp_path / "out"), expected, encoder_output)
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "mit"
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "out")
     assert isinstance(extractor, MatpacFeatureExtractor)
     assert (extractor.window_frames, extractor.patch_frames, extractor.feature_size) == (64, 16, 80)
@@ -238,7 +241,12 @@ def test_an_encoder_of_a_training_checkpoint_is_the_one_filled_directly(
     assert then.startswith("next: python -c ")
     namespace: dict[str, Any] = {}
     exec(shlex.split(then.removeprefix("next: "))[2], namespace)
-    assert sorted(os.listdir(tmp_path / "out")) == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
 
 
 def test_the_published_width_and_positions_give_the_published_numbers(tmp_path: Path) -> None:

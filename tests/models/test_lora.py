@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.callbacks.hf_export import export
 from music_flamingo.errors import UserError
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import LoRA, MusicFlamingo, MusicLanguageModel, TinyMU, freeze_parameters
 from music_flamingo.models.model_kinds import load_model
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
@@ -75,7 +75,7 @@ def test_the_export_is_a_plain_directory_that_gives_the_same_logits(
     kind: Kind, directory: Callable[[], Path], row: Callable[..., PackedBatch], tmp_path: Path
 ) -> None:
     model = trained(kind(str(directory()), lora=adapters())).eval()
-    export(model, str(directory()), tmp_path / "export")
+    replace_hf_directory(tmp_path / "export", model, str(directory()))
     files = {path.name for path in directory().iterdir()}
     assert {path.name for path in (tmp_path / "export").iterdir()} == files
     kept, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "export", directory()))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoProcessor
 
-from music_flamingo.callbacks.hf_export import export
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.kernels import GridFlash, PlainAttention
 from music_flamingo.models import AFClap, MusicFlamingo
 from music_flamingo.models.audio_flamingo_2.audio_transform import ROTARY_BASE, rotated
@@ -122,7 +122,7 @@ def test_a_directory_in_bfloat16_is_loaded_and_exported_in_float32(preset: str, 
     for name, tensor in single.items():
         # What is not in the files, such as rotary tables, is computed in float32 and not rounded at all.
         assert torch.equal(own[name], tensor.bfloat16().float() if name in saved else tensor), name
-    export(model, half, tmp_path / "export")
+    replace_hf_directory(tmp_path / "export", model, half)
     written = load_file(tmp_path / "export" / "model.safetensors")
     assert {each.dtype for each in written.values() if each.is_floating_point()} == {torch.float32}
     assert type(model.network).from_pretrained(tmp_path / "export").dtype == torch.float32

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
@@ -145,6 +146,19 @@ def test_music_flamingo_is_its_audio_flamingo_3_to_the_bit_and_knows_what_stands
     model = load_model(str(out)).eval()
     assert float(asked(model, out)) > 0
     assert model.time_embedding.__class__.__name__ == "CheckpointRoTE"
+
+
+def test_the_licence_of_a_part_is_carried_over(tmp_path: Path) -> None:
+    directory = audio_flamingo_3(tmp_path)
+    licence = {"license": "other", "license_name": "nv", "license_link": "LICENSE"}
+    lines = "\n".join(f"{key}: {value}" for key, value in licence.items())
+    (directory / "README.md").write_text(f"---\n{lines}\nbase_model: some/base\n---\n# A part\n")
+    (directory / "LICENSE").write_text("Not for sale.\n")
+    init("music-flamingo", tmp_path / "out", audio_flamingo_3=directory)
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert {key: card.data.get(key) for key in (*licence, "base_model")} == {**licence, "base_model": ["some/base"]}
+    assert f"| {directory} | nv, LICENSE |" in card.text
+    assert (tmp_path / "out" / "LICENSE").read_text() == "Not for sale.\n"
 
 
 def test_a_directory_without_an_audio_flamingo_3_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

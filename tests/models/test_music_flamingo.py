@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import MusicFlamingoForConditionalGeneration
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.callbacks.hf_export import export
 from music_flamingo.errors import UserError
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import MusicFlamingo, evaluate_frozen_modules, freeze_parameters
 from tests.builders import (
     ANSWERS,
@@ -88,7 +88,7 @@ def test_an_exported_model_is_loaded_by_transformers_with_the_same_logits(tmp_pa
     model = tiny_model()
     with torch.no_grad():
         model.head_weight.mul_(0.9)
-    export(model, str(model_directory()), tmp_path / "export")
+    replace_hf_directory(tmp_path / "export", model, str(model_directory()))
     loaded = MusicFlamingoForConditionalGeneration.from_pretrained(tmp_path / "export", local_files_only=True).eval()
     inputs = processor()(text=[chat_text(QUESTIONS[0], ANSWERS[0])], audio=[SONGS[1]])
     with torch.no_grad():

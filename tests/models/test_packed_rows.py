@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMultimodalLM, AutoProcessor
 
 from music_flamingo.batch import PackedBatch, RowBuilder
-from music_flamingo.callbacks.hf_export import export
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import EncoderCache, MusicLanguageModel
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.model_kinds import frontend_of, load_model
@@ -178,7 +178,7 @@ def test_a_frozen_encoder_is_asked_once(preset: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_exported_model_is_the_same(preset: str, tmp_path: Path) -> None:
     model = load_model(directory(preset))
-    export(model, directory(preset), tmp_path / "export")
+    replace_hf_directory(tmp_path / "export", model, directory(preset))
     again = load_model(str(tmp_path / "export"))
     before, after = model.state_dict(), again.state_dict()
     assert before.keys() == after.keys()

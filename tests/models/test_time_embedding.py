@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from music_flamingo.callbacks.hf_export import export
 from music_flamingo.cli import main
 from music_flamingo.errors import UserError
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import CheckpointRoTE, ExactRoTE, FrameRoPE, MusicFlamingo, NoTimeEmbedding
 from music_flamingo.models.time_embedding import TimeEmbedding, recorded_time_embedding
 from tests.builders import frontend, hf_model, model_directory, song, tiny_model, write_corpus
@@ -92,12 +92,12 @@ def test_a_recipe_names_it_and_what_it_trained_is_loaded_with_it(
 
 def test_a_recorded_embedding_keeps_its_settings_gives_way_to_a_named_one_and_must_exist(tmp_path: Path) -> None:
     model = MusicFlamingo(str(model_directory()), FrameRoPE(theta=500.0))
-    export(model, str(model_directory()), tmp_path / "model")
+    replace_hf_directory(tmp_path / "model", model, str(model_directory()))
     recorded = MusicFlamingo(str(tmp_path / "model")).time_embedding
     assert isinstance(recorded, FrameRoPE)
     assert recorded.theta == 500.0
     again = MusicFlamingo(str(tmp_path / "model"), CheckpointRoTE())
-    export(again, str(model_directory()), tmp_path / "again")
+    replace_hf_directory(tmp_path / "again", again, str(model_directory()))
     assert type(MusicFlamingo(str(tmp_path / "again")).time_embedding) is CheckpointRoTE
     again.network.config.time_embedding = {"name": "Clock"}
     with pytest.raises(UserError, match="expected time_embedding.name to be one of .* got 'Clock'"):

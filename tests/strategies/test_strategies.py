@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from music_flamingo.checkpoint_folder import CheckpointFolder
+from music_flamingo.cli import main
 from music_flamingo.evaluation.audit import audit
 from music_flamingo.plain_state import tensors_of
 from tests.builders import model_directory, write_corpus
@@ -71,6 +72,19 @@ def assert_same_training(run: Path, expected: Path, first_step: int = 1) -> None
 def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strategy: str, kind: str, root: Path) -> None:
     assert_same_training(root / f"{kind}-{strategy}", root / f"{kind}-auto")
     assert {(each.lost, each.repeated) for each in audit(root / f"{kind}-{strategy}")[:1]} == {(0, 0)}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_checkpoint_of_two_processes_is_exported_as_their_fit_was(strategy: str, root: Path, tmp_path: Path) -> None:
+    run = root / f"sft-{strategy}"
+    model = {"class_path": "music_flamingo.models.MusicFlamingo", "init_args": {"pretrained": str(root / "start")}}
+    stage = {"class_path": "music_flamingo.stages.SFTModule", "init_args": {"model": model}}
+    devices = {"default_root_dir": str(run), "devices": 2, "strategy": "ddp"}  # one process exports all the same
+    (run / "recipe.yaml").write_text(json.dumps({"model": stage, "trainer": devices}))
+    assert len([*checkpoint(run, 4).glob("*.safetensors")]) == (1 if strategy == "ddp" else 2)
+    assert main(["export", str(checkpoint(run, 4)), "--out", str(tmp_path / "out")]) == 0
+    weights = [folder / "model.safetensors" for folder in (tmp_path / "out", run / "export")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])

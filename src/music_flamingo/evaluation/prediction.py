@@ -46,6 +46,7 @@ class Prediction:
         steps: checked thoughts, each {"field", "value", "true"}.
         entropy: nats per token.
         transcript: of one asked for, {"language", "unit", "errors", "inserted", "length"}.
+        step: optimizer step of the weights that answered; None in files that do not say.
     """
 
     stage: str
@@ -72,6 +73,7 @@ class Prediction:
     num_tokens: int | None
     entropy: float | None
     transcript: dict[str, Any] | None = None
+    step: int | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str) -> "Prediction":

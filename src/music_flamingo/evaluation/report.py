@@ -36,7 +36,7 @@ def report_command(run: Path) -> None:
         UserError: the folder holds no stage, or a file in it cannot be read.
     """
     folder = read_run(run)
-    corpus, missing = _corpus_of(folder)
+    corpus, missing = corpus_at(folder.setting("data.init_args.corpus"))
     report = build_report(folder, corpus, missing)
     (run / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     page = write_page(run / "report.html", report, folder, corpus)
@@ -59,8 +59,8 @@ def build_report(run: RunFolder, corpus: CorpusFolder | None, missing: Sequence[
         "header": _header(run, corpus),
         "final_stage": final.name if final else None,
         "missing": [*run.missing, *missing],
-        "questions": _question_scores(final, corpus) if final else {},
-        "transcripts": _transcript_scores(final) if final else {},
+        "questions": question_scores(final, corpus) if final else {},
+        "transcripts": transcript_scores(final) if final else {},
         "rewards": _reward_scores(run),
         "systematic": _systematic(run),
         **_behaviour(run, corpus),
@@ -68,9 +68,8 @@ def build_report(run: RunFolder, corpus: CorpusFolder | None, missing: Sequence[
     }
 
 
-def _corpus_of(run: RunFolder) -> tuple[CorpusFolder | None, list[str]]:
-    """The corpus the run's recipe names, or a note that there is none to read."""
-    path = run.setting("data.init_args.corpus")
+def corpus_at(path: Any) -> tuple[CorpusFolder | None, list[str]]:
+    """The corpus that a recipe names, or a note that there is none to read."""
     if not isinstance(path, str):
         said = "names no corpus" if path is None else "is no folder"
         return None, [f"recipe field data.init_args.corpus {said}: no baselines, no clips to listen to"]
@@ -102,7 +101,8 @@ def _header(run: RunFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
     }
 
 
-def _question_scores(final: StageFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
+def question_scores(final: StageFolder, corpus: CorpusFolder | None) -> dict[str, Any]:
+    """Accuracies of a stage by question, each beside its baselines, which need the corpus."""
     own = scores.by_question(scores.GREEDY.select(final.predictions))
     other = scores.by_question(scores.GREEDY_OTHER_AUDIO.select(final.predictions))
     return {name: _question_score(own[name], other.get(name, []), corpus) for name in own}
@@ -135,7 +135,7 @@ def _form_score(predictions: Iterable[Prediction]) -> dict[str, Any]:
     return {"n": summary["n"], "accuracy": summary["mean"], "interval": summary["interval"]}
 
 
-def _transcript_scores(final: StageFolder) -> dict[str, Any]:
+def transcript_scores(final: StageFolder) -> dict[str, Any]:
     """Error rates by language, each beside the rate on another clip's audio."""
     own = scores.error_rates(scores.GREEDY.select(final.predictions))
     other = scores.error_rates(scores.GREEDY_OTHER_AUDIO.select(final.predictions))

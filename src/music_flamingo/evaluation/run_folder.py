@@ -112,7 +112,7 @@ def _read_stage(folder: Path) -> StageFolder:
         peak_rss_mib=record.get("peak_rss_mib"),
         predictions=read_predictions(predictions) if predictions.is_file() else [],
         curves=read_curves(folder / "tensorboard"),
-        recipe=_read_recipe(folder / "recipe.yaml"),
+        recipe=read_stage_recipe(folder / "recipe.yaml"),
     )
 
 
@@ -128,7 +128,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return record
 
 
-def _read_recipe(path: Path) -> DictConfig | None:
+def read_stage_recipe(path: Path) -> DictConfig | None:
+    """A stage's recipe, interpolations unresolved; None where there is none.
+
+    Raises:
+        UserError: the file is no mapping in YAML.
+    """
     if not path.is_file():
         return None
     try:

@@ -6,7 +6,7 @@ use, which are named.
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -21,7 +21,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
+from music_flamingo.carried_licence import read_start
 from music_flamingo.errors import UserError
+from music_flamingo.model_card import CardFacts, network_facts, write_card
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2 import published as audio_flamingo_2
 from music_flamingo.models.audio_flamingo_2.published_processor import (
@@ -127,6 +129,7 @@ def convert_command(  # noqa: PLR0913 - one option each
         with _naming(src):
             model = filled(KINDS[kind].model, converted)
         write(model, processor, folder)
+        write_card(folder, card(model, processor, out, [path for path in (src, clap) if path is not None]))
     print(summary(model, converted, processor, out))
 
 
@@ -212,6 +215,18 @@ def write(model: PreTrainedModel, processor: Any, folder: Path) -> None:
     except SafetensorError as error:
         raise OSError(None, str(error)) from error
     processor.save_pretrained(folder)
+
+
+def card(model: PreTrainedModel, processor: Any, out: Path, checkpoints: Iterable[Path]) -> CardFacts:
+    """What the model card of a folder says; licences are those stated beside the checkpoints."""
+    return CardFacts(
+        title=out.absolute().name,
+        folder=out.absolute().name,
+        **network_facts(model),
+        starts=[read_start(path if path.is_dir() else path.parent) for path in checkpoints],
+        made="converted of a published checkpoint",
+        has_processor=isinstance(processor, ProcessorMixin),
+    )
 
 
 def summary(model: PreTrainedModel, converted: Converted, processor: Any, folder: Path) -> str:

@@ -43,6 +43,7 @@ class MusicLanguageModel(nn.Module, ABC):
         lora: adapters that train in place of the language model; None trains the language model itself.
 
     Attributes:
+        started_from: directories whose weights the network has at first.
         windows_encoded: audio windows encoded, or read from the cache, so far.
         windows_with_gradient: windows whose embeddings reached the language model with a gradient.
         sharing: of each row in `target_logprobs` with other ranks, which have the same rows; None computes rows whole.
@@ -58,6 +59,7 @@ class MusicLanguageModel(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.network: Any = network
+        self.started_from: tuple[str, ...] = (str(network.name_or_path),)
         self.attention = attention
         self.network.model.language_model.set_attn_implementation(PREFIX_TREE)
         self._selects_rows = read_selected_rows(self.network.model.language_model)

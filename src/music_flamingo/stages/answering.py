@@ -141,6 +141,7 @@ class AnsweringModule(TrainingStage):
         mode: CompletionMode = "think" if self.data.test_style.think else "direct"
         return {
             "stage": Path(self.trainer.default_root_dir).name,
+            "step": self.weights_step,
             "cut": example["cut"],
             "piece": custom["piece"],
             "conversation": conversation["id"],

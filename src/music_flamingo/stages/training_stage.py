@@ -1,10 +1,11 @@
 """What every stage shares: what stays frozen, which mode the weights train in, and the optimizer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
@@ -40,6 +41,7 @@ class TrainingStage(LightningModule):
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
+        self._loaded_step = 0
         freeze_parameters(self.model.network, freeze)
 
     def setup(self, stage: str) -> None:
@@ -70,21 +72,42 @@ class TrainingStage(LightningModule):
         # Weights are loaded in evaluation mode, and Lightning leaves it at that.
         self.train()
 
+    @property
+    def weights_step(self) -> int:
+        """Optimizer steps that the weights have behind them, in this stage."""
+        return self.trainer.global_step or self._loaded_step
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model before any of it is loaded.
 
         Raises:
-            UserError: names of weights differ.
+            UserError: names of weights differ, or a fit is to go on from weights alone.
         """
-        given, own = checkpoint["state_dict"].keys(), self.state_dict().keys()
-        differing = sorted(given ^ own)
-        if differing:
-            has = "has none" if differing[0] in own else "has"
+        require_same_weights(self.trainer.ckpt_path, checkpoint["state_dict"], self.state_dict())
+        if self.trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in checkpoint:
             raise UserError(
-                f"{self.trainer.ckpt_path}: expected a checkpoint of this model, got one that {has} "
-                f"{differing[0].removeprefix('model.network.')} ({len(differing)} weights differ): give the recipe of "
-                "the run that wrote it"
+                f"{self.trainer.ckpt_path}: expected a checkpoint to go on from, got weights without optimizer: "
+                "`music-flamingo export` it, and start another fit with run.start"
             )
+        self._loaded_step = int(checkpoint["global_step"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return configured_optimizer(self, self.optimizer, self.schedule, num_training_steps(self.trainer))
+
+
+def require_same_weights(checkpoint: object, given: Collection[str], own: Collection[str]) -> None:
+    """Raise a UserError that names a weight unless a checkpoint has those of a model and no others.
+
+    Args:
+        checkpoint: its path.
+        given: names of its weights, as a stage names them.
+        own: names of the model's.
+    """
+    differing = sorted(set(given) ^ set(own))
+    if differing:
+        has = "has none" if differing[0] in own else "has"
+        raise UserError(
+            f"{checkpoint}: expected a checkpoint of this model, got one that {has} "
+            f"{differing[0].removeprefix('model.network.')} ({len(differing)} weights differ): give the recipe of "
+            "the run that wrote it"
+        )

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
 
 from music_flamingo.batch import RowBuilder
-from music_flamingo.callbacks.hf_export import export
 from music_flamingo.errors import UserError
+from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import AFClap, AudioFlamingo2, EncoderCache
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AFClapModel
 from music_flamingo.models.audio_flamingo_2.frontend import AFClapFrontend
@@ -90,7 +90,7 @@ def test_init_makes_an_af_clap_whose_tokenizer_knows_the_words_of_captions(tmp_p
 def test_what_is_exported_is_an_af_clap_again(tmp_path: Path) -> None:
     clap = model()
     clap.network.log_scale.fill_(1.25)
-    export(clap, clap_directory(), tmp_path / "export")
+    replace_hf_directory(tmp_path / "export", clap, clap_directory())
     loaded = AutoModel.from_pretrained(tmp_path / "export")
     assert isinstance(loaded, AFClapModel)
     assert loaded.log_scale == 1.25

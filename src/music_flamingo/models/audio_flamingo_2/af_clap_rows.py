@@ -25,6 +25,7 @@ class AFClap(nn.Module):
         encoder_cache: keeps what the frozen encoder gives; None encodes each time.
 
     Attributes:
+        started_from: directories whose weights the network has at first.
         windows_encoded: audio windows encoded so far.
         windows_with_gradient: windows whose embeddings had a gradient.
 
@@ -36,6 +37,7 @@ class AFClap(nn.Module):
         super().__init__()
         self.encoder_cache = encoder_cache
         self.network = load_af_clap(pretrained)
+        self.started_from = (pretrained,)
         self.tokenizer: Any = AFClapProcessor.from_pretrained(pretrained, local_files_only=True).tokenizer
         if self.tokenizer.pad_token is None:
             raise UserError(f"{pretrained}/tokenizer_config.json: expected a pad_token, got none: add one")

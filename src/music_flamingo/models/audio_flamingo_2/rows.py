@@ -48,6 +48,7 @@ class AudioFlamingo2(MusicLanguageModel):
         if clap is not None:
             _replace_encoder(network.model.audio_tower, clap, pretrained)
         super().__init__(network, recompute_above, recompute_layers_above, attention)
+        self.started_from += (clap,) if clap is not None else ()
         self.encoder_cache = encoder_cache
 
     @property
