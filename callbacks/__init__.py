@@ -1,5 +1,6 @@
 """Lightning callbacks: curriculum, global batch, GRPO sampling, checkpoints, ledger, samples, throughput, export."""
 
+from music_flamingo.callbacks.best_checkpoint import BestCheckpoint
 from music_flamingo.callbacks.curriculum import Curriculum, Lesson
 from music_flamingo.callbacks.global_batch import GlobalBatch
 from music_flamingo.callbacks.grpo_sampling import GRPOSampling
@@ -13,6 +14,7 @@ from music_flamingo.callbacks.step_seeds import StepSeeds
 from music_flamingo.callbacks.throughput import ThroughputMonitor
 
 __all__ = [
+    "BestCheckpoint",
     "Curriculum",
     "GRPOSampling",
     "GlobalBatch",

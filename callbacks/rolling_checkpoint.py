@@ -6,7 +6,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from music_flamingo.checkpoint_folder import MANIFEST, newest_first, remove_checkpoint
+from music_flamingo.checkpoint_folder import MANIFEST, newest_first, remove_checkpoint, step_name
 from music_flamingo.errors import UserError
 from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 
@@ -42,7 +42,7 @@ class RollingCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             for path in newest_first(_folder(trainer)):
                 # Damaged ones that were passed by, or what a process was killed in the middle of.
-                if path.name > _name(trainer) or not (path / MANIFEST).exists():
+                if path.name > step_name(trainer.global_step) or not (path / MANIFEST).exists():
                     remove_checkpoint(path)
 
     def on_train_batch_end(
@@ -66,12 +66,12 @@ class RollingCheckpoint(Checkpoint):
         if trainer.global_step > self._last_step:
             self._save(trainer)
         self._finish(trainer)
-        return _folder(trainer) / _name(trainer)
+        return _folder(trainer) / step_name(trainer.global_step)
 
     def _save(self, trainer: Trainer) -> None:
         self._finish(trainer)
         self._last_step = trainer.global_step
-        trainer.save_checkpoint(_folder(trainer) / _name(trainer))
+        trainer.save_checkpoint(_folder(trainer) / step_name(trainer.global_step))
 
     def _finish(self, trainer: Trainer) -> None:
         """Wait for the checkpoint that is being written, and take away what is older than the newest."""
@@ -85,7 +85,3 @@ class RollingCheckpoint(Checkpoint):
 
 def _folder(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / "checkpoints"
-
-
-def _name(trainer: Trainer) -> str:
-    return f"step-{trainer.global_step:08d}.ckpt"

@@ -94,6 +94,11 @@ def write_manifest(folder: Path, num_ranks: int, state: Any, abandoned: Event | 
         raise _no_room(folder, error) from error
 
 
+def step_name(step: int) -> str:
+    """Of the checkpoint after so many optimizer steps; names sort as steps do."""
+    return f"step-{step:08d}{SUFFIX}"
+
+
 def newest_first(folder: Path) -> list[Path]:
     """A folder's checkpoints, whole or not."""
     paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.name, reverse=True)

@@ -17,7 +17,7 @@ from music_flamingo.errors import UserError
 from music_flamingo.recipe import Recipe, read_recipe
 from music_flamingo.recipe_tree import Key, show_key, walk
 
-CHECKPOINTS, LEDGER, RECORD, RECIPE = "checkpoints", "ledger", "stage.json", "recipe.yaml"
+CHECKPOINTS, BEST, LEDGER, RECORD, RECIPE = "checkpoints", "best", "ledger", "stage.json", "recipe.yaml"
 MAY_CHANGE = ("num_workers", "cache_features", "encoder_cache")
 """Settings of model and data that change nothing of what is learned."""
 
@@ -66,9 +66,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def begin_anew(folder: Path) -> None:
     """Take away what an interrupted fit would be resumed from, last of all what says that one was finished."""
-    for path in newest_first(folder / CHECKPOINTS):
+    for path in [*newest_first(folder / CHECKPOINTS), *newest_first(folder / BEST)]:
         remove_checkpoint(path)
-    shutil.rmtree(folder / LEDGER, ignore_errors=True)
+    for name in (BEST, LEDGER):
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / RECORD).unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.callbacks import GRPOSampling, HFExport, Ledger, RollingCheckpoint
+from music_flamingo.callbacks import BestCheckpoint, GRPOSampling, HFExport, Ledger, RollingCheckpoint
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.losses import DAPOLoss
 from music_flamingo.models import MusicFlamingo, MusicLanguageModel
@@ -102,7 +102,10 @@ def built_stage(kind: str, start: str) -> AnsweringModule:
 
 
 def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resume: Path | None = None) -> None:
-    """Train `root/start` on `root/corpus` for four steps; leave losses.json, every step's checkpoint and an export."""
+    """Train `root/start` on `root/corpus` for four steps; leave losses.json, every step's checkpoint and an export.
+
+    Supervised runs validate after each step, and keep the best two.
+    """
     torch.manual_seed(0)
     start = str(root / "start")
     stage = built_stage(kind, start)
@@ -119,6 +122,10 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
     built: Strategy | str = STRATEGIES[strategy]()
     callbacks: list[Callback] = [losses, GRPOSampling(PromptSeededEngine()), RollingCheckpoint(1, keep=100), Ledger()]
     callbacks.append(HFExport(start))
+    validation: dict[str, Any] = {}
+    if kind == "sft":
+        callbacks.append(BestCheckpoint("val/loss", "min", keep=2))
+        validation = {"limit_val_batches": 1, "val_check_interval": 1, "check_val_every_n_epoch": None}
     trainer = quiet_trainer(
         root / folder,
         strategy=built,
@@ -129,6 +136,7 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         enable_checkpointing=True,
         log_every_n_steps=1,
         gradient_clip_val=1.0 if kind == "sft" else None,
+        **validation,
     )
     trainer.strategy.checkpoint_io = FolderCheckpointIO()
     trainer.fit(stage, data, ckpt_path=resume, weights_only=True)

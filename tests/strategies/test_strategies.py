@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from music_flamingo.checkpoint_folder import CheckpointFolder
+from music_flamingo.checkpoint_folder import CheckpointFolder, newest_first
 from music_flamingo.cli import main
 from music_flamingo.evaluation.audit import audit
 from music_flamingo.plain_state import tensors_of
@@ -74,17 +74,33 @@ def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strateg
     assert {(each.lost, each.repeated) for each in audit(root / f"{kind}-{strategy}")[:1]} == {(0, 0)}
 
 
+@pytest.mark.parametrize("folder", ["checkpoints", "best"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_checkpoint_of_two_processes_is_exported_as_their_fit_was(strategy: str, root: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_two_processes_is_exported_as_their_fit_was(
+    strategy: str, folder: str, root: Path, tmp_path: Path
+) -> None:
     run = root / f"sft-{strategy}"
     model = {"class_path": "music_flamingo.models.MusicFlamingo", "init_args": {"pretrained": str(root / "start")}}
     stage = {"class_path": "music_flamingo.stages.SFTModule", "init_args": {"model": model}}
     devices = {"default_root_dir": str(run), "devices": 2, "strategy": "ddp"}  # one process exports all the same
     (run / "recipe.yaml").write_text(json.dumps({"model": stage, "trainer": devices}))
-    assert len([*checkpoint(run, 4).glob("*.safetensors")]) == (1 if strategy == "ddp" else 2)
-    assert main(["export", str(checkpoint(run, 4)), "--out", str(tmp_path / "out")]) == 0
+    last = run / folder / "step-00000004.ckpt"
+    assert len([*last.glob("*.safetensors")]) == (1 if strategy == "ddp" else 2)
+    assert main(["export", str(last), "--out", str(tmp_path / "out")]) == 0
     weights = [folder / "model.safetensors" for folder in (tmp_path / "out", run / "export")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("run", ["auto", *STRATEGIES, *("-".join(each) for each in CHANGES)])
+def test_the_best_weights_are_kept_of_whatever_processes_and_strategy(run: str, root: Path) -> None:
+    kept = newest_first(root / f"sft-{run}" / "best")
+    assert [path.name for path in kept] == ["step-00000004.ckpt", "step-00000003.ckpt"]
+    for path in kept:
+        best, rolling = (CheckpointFolder(each) for each in (path, root / f"sft-{run}" / "checkpoints" / path.name))
+        assert {name for name in rolling.tensors if name.startswith("state_dict/")} == best.tensors.keys()
+        assert all(torch.equal(best.read(name), rolling.read(name)) for name in best.tensors)
+    scores, expected = (json.loads((root / f"sft-{each}/best/scores.json").read_text()) for each in (run, "auto"))
+    assert scores["scores"] == pytest.approx(expected["scores"], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
