@@ -116,14 +116,14 @@ def test_an_earlier_checkpoint_has_its_own_weights(trained: Path, tmp_path: Path
     assert any(not torch.equal(each, last[name]) for name, each in exported.items())
 
 
-def test_a_runs_folder_stands_for_its_newest_checkpoint_in_bfloat16(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("run", ["stage", "lora"])
+def test_a_runs_folder_stands_for_its_newest_checkpoint_rounded_once(
+    run: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = export(trained / "stage", tmp_path / "out", "--dtype", "bfloat16")
-    rounded, exact = weights(tmp_path / "out"), weights(trained / "stage" / "export")
+    export(trained / run, tmp_path / "out", "--dtype", "bfloat16")
+    rounded, exact = weights(tmp_path / "out"), weights(trained / run / "export")
     assert {each.dtype for each in rounded.values()} == {torch.bfloat16}
     assert all(torch.equal(rounded[name], each.bfloat16()) for name, each in exact.items())
-    assert "before they were rounded to bfloat16" in section(card, "Limits")
     said = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r".+/out: MusicFlamingo\w+ of step 3, 0\.\d million parameters, bfloat16", said[0])
     assert said[1].endswith(": for-tests")
@@ -172,6 +172,23 @@ def test_scores_are_those_of_the_weights_that_answered(trained: Path, tmp_path: 
     assert re.search(rf"\| drums \| {len(drums)} \| {right / len(drums):.2f} \| [\d.]+ to [\d.]+ \| 0.50 \| ", scores)
     others = section(export(checkpoint(trained, 2), tmp_path / "two"), "Scores")
     assert others.strip() == "None. The answers in the run's folder are those of other weights (step 3)."
+
+
+def test_scores_of_weights_before_they_were_rounded_are_said_to_be(trained: Path, tmp_path: Path) -> None:
+    card = export(trained / "stage", tmp_path / "out", "--dtype", "bfloat16")
+    assert "Weights are bfloat16." in card.text
+    assert "before they were rounded to bfloat16" in section(card, "Limits")
+
+
+def test_a_blend_is_shown_by_its_sources(copied: Path, tmp_path: Path) -> None:
+    recipe = copied / "stage" / "recipe.yaml"
+    sources = [{"corpus": f"{copied}/corpus", "passes": 2.0}, {"corpus": "s3://songs/many"}, {"corpus": "data/gone"}]
+    blend = {"class_path": "music_flamingo.data_modules.Blend", "init_args": {"sources": sources}}
+    lines = recipe.read_text()
+    recipe.write_text(re.sub(r"\n    corpus: .*", lambda _: f"\n    corpus: {json.dumps(blend)}", lines))
+    data = section(export(copied / "stage", tmp_path / "out"), "Training data")
+    assert "| corpus | 2 | 5 | 0.01 |\n| many | 1 | not counted: in an object store | – |\n" in data
+    assert "| gone | 1 | not counted: not where the recipe has it | – |" in data
 
 
 def test_test_of_a_checkpoint_says_its_step(copied: Path) -> None:

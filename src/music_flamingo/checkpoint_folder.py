@@ -141,8 +141,8 @@ class CheckpointFolder:
         damaged, manifest = damage(folder), _read_manifest(folder)
         if damaged is not None or manifest is None:
             raise UserError(
-                f"{folder}: expected a whole checkpoint, got one whose {damaged} is missing or damaged: give another, "
-                "or --ckpt_path last for the newest whole one"
+                f"{folder}: expected a whole checkpoint, got one whose {damaged} is missing or damaged: give another; "
+                "--ckpt_path last, or for `export` the run's folder, takes the newest whole one"
             )
         self.tensors: dict[str, Any] = manifest["tensors"]
         self._state = manifest["state"]

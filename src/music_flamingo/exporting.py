@@ -53,10 +53,11 @@ def export_command(checkpoint: Path, *, out: Path, dtype: Literal["float32", "bf
         weights = CheckpointFolder(folder)
         model = built_model(recipe)
         load_weights(model, weights)
-        model.network.to(getattr(torch, dtype))
         stage = recipe.settings()["model"]["class_path"].rpartition(".")[2]
         card = trained_card(run, model, stage, step_of(weights), out.absolute().name, counted=True)
-        fill_hf_directory(partial, model, processor_of(recipe, model), card=card)
+        card = replace(card, dtype=dtype)
+        rounded = None if dtype == "float32" else getattr(torch, dtype)
+        fill_hf_directory(partial, model, processor_of(recipe, model), card=card, dtype=rounded)
     print(summary(model, card, out))
 
 
