@@ -115,6 +115,7 @@ def test_what_data_says_is_no_markup() -> None:
         ({"starts": []}, "No start weights are recorded, and no licence is stated."),
         ({"stage": "", "scores": None, "made": "untrained"}, "`MusicFlamingoForConditionalGeneration`, untrained."),
         ({"stage": "TaggingModule"}, "teaches an encoder to hear"),
+        ({"stage": "ContrastiveModule"}, "None. This stage answers no questions."),
     ],
 )
 def test_what_is_not_known_is_said(changes: dict[str, Any], said: str) -> None:
