@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
+from torch.utils.data import DataLoader
 
 from music_flamingo.corpora.songbook.noise import MachineNoise
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers, ThinkTraces
 from music_flamingo.errors import UserError
 from music_flamingo.models import MusicFlamingo
-from music_flamingo.stages import CosineSchedule, EvaluationPass, SFTModule, WarmupModule
-from tests.builders import model_directory
+from music_flamingo.stages import ConstantSchedule, CosineSchedule, EvaluationPass, SFTModule, WarmupModule
+from tests.builders import model_directory, question_row, quiet_trainer, song
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
 
@@ -59,6 +60,26 @@ def test_the_mean_is_over_answer_tokens(data: Callable[..., ConversationDataModu
     logprobs, _ = stage.model.target_logprobs(row)
     assert num_tokens == len(row.targets)
     torch.testing.assert_close(loss_sum / num_tokens, -logprobs.mean())
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_rows_of_a_step_weigh_by_their_answer_tokens(rows: int, tmp_path: Path) -> None:
+    """Two rows that a step accumulates, and one that the epoch's end leaves alone."""
+    answers = ["yes", "a piano, a bass and a drum kit", "no, a violin"]
+    given = [question_row([song(10.0, seed)], ["which?"], [answer]) for seed, answer in enumerate(answers)][:rows]
+    stage = SFTModule(model(), partial(torch.optim.SGD, lr=0.1), schedule=ConstantSchedule())
+    expected = model().train()
+    for step in (given[:2], given[2:]):
+        if step:
+            logprobs = [expected.target_logprobs(row)[0] for row in step]
+            expected.zero_grad()
+            (-torch.cat(logprobs).mean()).backward()
+            for weight in expected.parameters():
+                weight.data -= 0 if weight.grad is None else 0.1 * weight.grad
+    trainer = quiet_trainer(tmp_path, max_epochs=1, accumulate_grad_batches=2)
+    trainer.fit(stage, DataLoader(given, batch_size=None))  # type: ignore[arg-type]
+    for ours, theirs in zip(stage.model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_answers_to_the_test_questions_are_written_line_by_line(

@@ -91,9 +91,9 @@ class Losses(Callback):
 
 
 def built_stage(kind: str, start: str) -> AnsweringModule:
-    """Of SFT or GRPO, with AdamW."""
+    """Of SFT, with rows accumulated or not, or GRPO, with AdamW."""
     adamw = partial(torch.optim.AdamW, lr=1e-3, eps=1e-4)  # rounding's gradients are to make no full steps
-    if kind == "sft":
+    if kind != "grpo":
         return SFTModule(MusicFlamingo(start), adamw, schedule=CosineSchedule(0.0))
     rewards = [WeightedReward(EvenLetters())]
     sampling = SamplingParameters(max_new_tokens=8, num_generations=5)
@@ -107,6 +107,7 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
     Supervised runs validate after each step, and keep the best two.
     """
     torch.manual_seed(0)
+    accumulated = 2 if kind == "accumulated" else 1
     start = str(root / "start")
     stage = built_stage(kind, start)
     data = ConversationDataModule(
@@ -115,7 +116,7 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         DirectAnswers(["instrument", "drums"], ["open"]),
         questions_per_song=2,
         prompts_only=kind == "grpo",
-        max_duration=40.0 if strategy == "context" else 40.0 / devices,
+        max_duration=40.0 / accumulated / (1 if strategy == "context" else devices),
         cache_features=False,
     )
     losses = Losses()
@@ -135,8 +136,9 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         callbacks=callbacks,
         enable_checkpointing=True,
         log_every_n_steps=1,
-        gradient_clip_val=1.0 if kind == "sft" else None,
         **validation,
+        gradient_clip_val=None if kind == "grpo" else 1.0,
+        accumulate_grad_batches=accumulated,
     )
     trainer.strategy.checkpoint_io = FolderCheckpointIO()
     trainer.fit(stage, data, ckpt_path=resume, weights_only=True)

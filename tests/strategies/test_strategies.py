@@ -40,9 +40,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_corpus(root / "corpus", train=8, held_out=1)
     (root / "start").symlink_to(model_directory())
     kinds = ("sft", "grpo")
-    train(root, 1, [f"{kind},auto" for kind in kinds])
+    train(root, 1, [f"{kind},auto" for kind in (*kinds, "accumulated")])
     changes = [f"{kind},{before},{after}" for kind in kinds for before, after in CHANGES]
-    train(root, 2, [f"{kind},{name}" for kind in kinds for name in STRATEGIES])
+    train(root, 2, [f"{kind},{name}" for kind in kinds for name in STRATEGIES] + ["accumulated,fsdp"])
     train(root, 2, [change for change in changes if not change.endswith("auto")])
     train(root, 1, [change for change in changes if change.endswith("auto")])
     return root
@@ -72,6 +72,10 @@ def assert_same_training(run: Path, expected: Path, first_step: int = 1) -> None
 def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strategy: str, kind: str, root: Path) -> None:
     assert_same_training(root / f"{kind}-{strategy}", root / f"{kind}-auto")
     assert {(each.lost, each.repeated) for each in audit(root / f"{kind}-{strategy}")[:1]} == {(0, 0)}
+
+
+def test_rows_that_two_processes_accumulate_are_those_of_one(root: Path) -> None:
+    assert_same_training(root / "accumulated-fsdp", root / "accumulated-auto")
 
 
 @pytest.mark.parametrize("folder", ["checkpoints", "best"])

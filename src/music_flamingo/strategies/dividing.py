@@ -17,6 +17,8 @@ class DividingStrategy(ABC):
     tokens. A rank that waits for the others' parts of a layer would then wait for ever.
     """
 
+    keeps_gradients = False
+    """Whether only the strategy can change gradients."""
     _is_whole = False
 
     @abstractmethod

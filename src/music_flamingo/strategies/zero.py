@@ -59,6 +59,8 @@ class ZeRO(DividingStrategy, DeepSpeedStrategy):
         keep_whole: of stage 3, numbers up to which a weight is not divided.
     """
 
+    keeps_gradients = True
+
     def __init__(self, stage: Literal[2, 3] = 2, offload_optimizer: bool = False, keep_whole: int = 100_000) -> None:
         self._deepspeed: Any = importlib.import_module("deepspeed")
         # An operator for CPUs that would be compiled at its first use, for minutes.
