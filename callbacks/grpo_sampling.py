@@ -18,7 +18,7 @@ class GRPOSampling(Callback):
     What a row's rollout draws depends on the seed, the row's number and the rank alone, so that a resumed run samples
     what the uninterrupted one sampled.
 
-    Logs sampling/completions, those drawn so far.
+    Logs sampling/completions, those drawn so far on all ranks.
 
     Args:
         engine: draws completions; None for the shared engine.
@@ -50,7 +50,8 @@ class GRPOSampling(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         sampling = getattr(pl_module, "sampling", None)
-        self.completions += len(batch.prompts()) * (sampling.num_generations if sampling else 0)
+        drawn = len(batch.prompts()) * (sampling.num_generations if sampling and row_rank(trainer).is_first else 0)
+        self.completions += int(trainer.strategy.reduce(torch.tensor(drawn, device=pl_module.device), reduce_op="sum"))
         pl_module.log("sampling/completions", float(self.completions), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:

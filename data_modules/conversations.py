@@ -310,5 +310,6 @@ class ConversationDataModule(LightningDataModule):
     def _over_ranks(self, count: int) -> int:
         if self.trainer is None:
             return count
-        own = count if row_rank(self.trainer).is_first else 0
-        return int(self.trainer.strategy.reduce(torch.tensor(own), reduce_op="sum"))
+        strategy: Any = self.trainer.strategy  # Lightning does not declare the method
+        own = torch.tensor(count if row_rank(self.trainer).is_first else 0, device=strategy.root_device)
+        return int(strategy.reduce(own, reduce_op="sum"))

@@ -11,7 +11,7 @@ Source  Music Flamingo (arXiv:2511.10289), section 3.1; Audio Flamingo 3 (arXiv:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,12 +19,9 @@ from lhotse.cut import Cut
 
 from music_flamingo.batch import PackedBatch
 from music_flamingo.evaluation.transcription import Errors, Transcript, Unit, languages_of, rate_name
-from music_flamingo.models import MusicLanguageModel
-from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import without_answers
 from music_flamingo.stages.answering import EvaluationPass
-from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.stages.sft import SFTModule
 
 
@@ -32,29 +29,13 @@ class TranscriptionModule(SFTModule):
     """`SFTModule` that also transcribes, greedily, in validation.
 
     Args:
-        model: the music-language model.
-        optimizer: called with the trainable parameters. Recipes write it as class_path and init_args.
-        freeze: regular expressions over parameter names; those parameters stay as they are.
-        schedule: of the learning rate.
-        evaluation: how `music-flamingo test` lets the model answer; rates are those of greedy answers on own audio.
-        rewards: scored with each answer that is no transcript.
+        *given: as `SFTModule` takes them, and so named ones.
         max_new_tokens: of a transcript in validation; a longer one is cut.
-
-    Raises:
-        UserError: an expression in `freeze` matches no parameter.
+        **named: those.
     """
 
-    def __init__(
-        self,
-        model: MusicLanguageModel,
-        optimizer: OptimizerCallable,
-        freeze: Sequence[str] = (),
-        schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
-        evaluation: Sequence[EvaluationPass] = (),
-        rewards: Sequence[WeightedReward] = (),
-        max_new_tokens: int = 256,
-    ) -> None:
-        super().__init__(model, optimizer, freeze, schedule, evaluation, rewards)
+    def __init__(self, *given: Any, max_new_tokens: int = 256, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.max_new_tokens = max_new_tokens
         self._languages: dict[str, dict[str, Unit]] = {}
         self._errors: defaultdict[str, Errors] = defaultdict(Errors)

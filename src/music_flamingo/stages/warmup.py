@@ -8,14 +8,12 @@ Source  Music Flamingo (arXiv:2511.10289), MF-WarmUp
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from music_flamingo.batch import PackedBatch
-from music_flamingo.models import MusicLanguageModel
-from music_flamingo.rewards import WeightedReward
 from music_flamingo.rollout import SamplingParameters
 from music_flamingo.rollout.rows import without_answers
 from music_flamingo.stages.answering import EvaluationPass
-from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.stages.sft import SFTModule
 
 
@@ -23,29 +21,13 @@ class WarmupModule(SFTModule):
     """`SFTModule` that also samples in validation.
 
     Args:
-        model: the music-language model.
-        optimizer: called with the trainable parameters. Recipes write it as class_path and init_args.
-        freeze: regular expressions over parameter names; those parameters stay as they are.
-        schedule: of the learning rate.
-        evaluation: how `music-flamingo test` lets the model answer.
-        rewards: scored with each answer.
+        *given: as `SFTModule` takes them, and so named ones.
         max_new_tokens: of a sample in validation; a longer one is cut, and has no answer.
-
-    Raises:
-        UserError: an expression in `freeze` matches no parameter.
+        **named: those.
     """
 
-    def __init__(
-        self,
-        model: MusicLanguageModel,
-        optimizer: OptimizerCallable,
-        freeze: Sequence[str] = (),
-        schedule: Schedule = CosineSchedule(),  # noqa: B008  holds one number
-        evaluation: Sequence[EvaluationPass] = (),
-        rewards: Sequence[WeightedReward] = (),
-        max_new_tokens: int = 96,
-    ) -> None:
-        super().__init__(model, optimizer, freeze, schedule, evaluation, rewards)
+    def __init__(self, *given: Any, max_new_tokens: int = 96, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.max_new_tokens = max_new_tokens
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
