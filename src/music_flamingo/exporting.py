@@ -13,11 +13,11 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from music_flamingo.carried_licence import CARD, carried_metadata
 from music_flamingo.checkpoint_folder import CheckpointFolder, newest_first
 from music_flamingo.errors import UserError
 from music_flamingo.hf_directory import fill_hf_directory
-from music_flamingo.model_card import CardFacts
+from music_flamingo.model_cards.carried_licence import CARD, carried_metadata
+from music_flamingo.model_cards.model_card import CardFacts
 from music_flamingo.models import AFClap, MusicLanguageModel
 from music_flamingo.own_complaints import heard, let_classes_complain
 from music_flamingo.parse_errors import one_line

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoProcessor
 
-from music_flamingo.model_card import CardFacts, write_card
+from music_flamingo.model_cards.model_card import CardFacts, write_card
 from music_flamingo.models import AFClap, MusicLanguageModel
 from music_flamingo.models.lora import merged_weights
 from music_flamingo.models.model_directory import require_model_directory

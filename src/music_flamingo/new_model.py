@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from music_flamingo.carried_licence import read_start
 from music_flamingo.corpora.conversations import iterate_captions, iterate_texts
 from music_flamingo.errors import UserError
-from music_flamingo.model_card import CardFacts, network_facts, write_card
+from music_flamingo.model_cards.carried_licence import read_start
+from music_flamingo.model_cards.model_card import CardFacts, network_facts, write_card
 from music_flamingo.models import model_of_parts, presets
 from music_flamingo.models.audio_flamingo_2 import af_clap_presets
 from music_flamingo.models.audio_flamingo_2 import presets as audio_flamingo_2_presets

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from music_flamingo.carried_licence import read_start
 from music_flamingo.corpora.inspection.findings import Finding
 from music_flamingo.corpora.inspection.songs import read_songs
 from music_flamingo.corpora.inspection.tally import NOT_SAID, SONG_GROUPS
@@ -17,7 +16,8 @@ from music_flamingo.corpora.songs import holds_split
 from music_flamingo.evaluation.prediction import Prediction, read_predictions
 from music_flamingo.evaluation.report import corpus_at, question_scores, transcript_scores
 from music_flamingo.evaluation.run_folder import StageFolder, read_stage_recipe
-from music_flamingo.model_card import NO_SCORES, CardFacts, CorpusFacts, ScoreFacts, network_facts
+from music_flamingo.model_cards.carried_licence import read_start
+from music_flamingo.model_cards.model_card import NO_SCORES, CardFacts, CorpusFacts, ScoreFacts, network_facts
 from music_flamingo.models import AFClap, MusicLanguageModel
 
 

@@ -21,9 +21,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
-from music_flamingo.carried_licence import read_start
 from music_flamingo.errors import UserError
-from music_flamingo.model_card import CardFacts, network_facts, write_card
+from music_flamingo.model_cards.carried_licence import read_start
+from music_flamingo.model_cards.model_card import CardFacts, network_facts, write_card
 from music_flamingo.models.audio_flamingo_2 import AFClapFeatureExtractor, AudioFlamingo2ForConditionalGeneration
 from music_flamingo.models.audio_flamingo_2 import published as audio_flamingo_2
 from music_flamingo.models.audio_flamingo_2.published_processor import (

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from music_flamingo.carried_licence import carried_metadata, copy_licence_files, read_start
-from music_flamingo.model_card import CardFacts, CorpusFacts, ScoreFacts, model_card, write_card
+from music_flamingo.model_cards.carried_licence import carried_metadata, copy_licence_files, read_start
+from music_flamingo.model_cards.model_card import CardFacts, CorpusFacts, ScoreFacts, model_card, write_card
 
 NO_SCORES = ScoreFacts({}, {}, "Nobody asked.")
 

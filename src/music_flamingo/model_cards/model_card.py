@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from music_flamingo.carried_licence import CARD, Start, carried_metadata, copy_licence_files
+from music_flamingo.model_cards.carried_licence import CARD, Start, carried_metadata, copy_licence_files
 from music_flamingo.whole_files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -1,0 +1,1 @@
+"""What a Hugging Face directory says of its model: card and licence."""
