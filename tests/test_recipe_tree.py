@@ -51,6 +51,7 @@ def test_setting_a_key_makes_the_blocks_on_the_way() -> None:
 
 def test_a_bare_import_path_replaces_a_class_and_its_settings() -> None:
     assert set_key({"model": STAGE}, ("model",), "a.Other") == {"model": {"class_path": "a.Other"}}
+    assert set_key({"strategy": STAGE}, ("strategy",), "auto") == {"strategy": "auto"}
     assert set_key({"model": STAGE}, ("model", "class_path"), "a.Other") == {"model": {"class_path": "a.Other"}}
 
 

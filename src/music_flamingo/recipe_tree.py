@@ -113,7 +113,8 @@ def _as_block(content: object) -> dict[str | int, Any]:
 
 
 def _replaced(old: object, value: object) -> object:
-    if isinstance(old, dict) and "class_path" in old and isinstance(value, str):
+    # A name such as `auto` stands for itself.
+    if isinstance(old, dict) and "class_path" in old and isinstance(value, str) and is_dotted(value):
         return old if old["class_path"] == value else {"class_path": value}
     return value
 
