@@ -52,8 +52,8 @@ def test_layers_are_gathered_twice_and_all_else_once() -> None:
     )
     # Forward and backward of the layers, the encoder once, gradients of the layers: 310 numbers of 4 bytes.
     assert fully_sharded(parameters, 2, 4, NETWORK).received == 3 / 4 * 4 * 310
-    assert zero(parameters, 2, 4, NETWORK, stage=3).received == 3 / 4 * 2 * (2 * 110 + 100)
-    assert zero(parameters, 2, 4, NETWORK, stage=2).received == 3 / 4 * 2 * (110 + 100)
+    assert zero(parameters, 2, 4, NETWORK, stage=3).received == 3 / 4 * 4 * (2 * 110 + 100)
+    assert zero(parameters, 2, 4, NETWORK, stage=2).received == 3 / 4 * 4 * (110 + 100)
     two = fully_sharded(parameters, 2, 8, NETWORK, replicas=2)
     assert two.received == 3 / 4 * 4 * 310 + 2 * (1 / 2) * 4 * 100 / 4
 

@@ -48,9 +48,10 @@ def test_fsdp_divides_all_and_gathers_the_root_and_two_layers_with_their_gradien
 
 def test_zero_divides_the_optimizer_and_with_stage_3_the_weights() -> None:
     second, third = (ZeROPlacement(4, stage).states(MIXED) for stage in (2, 3))
-    assert second.weights == 2 * 1000 + 4 * 1000
-    assert third.weights == 2 * 250 + 4 * 1000
-    assert second.gradients == third.gradients == 2 * 225
+    assert second.weights == 4 * 1000 + 4 * 1000
+    assert third.weights == 4 * 250 + 4 * 1000
+    assert second.gradients == third.gradients == 4 * 225
+    assert second.rounded == 2 * 860
     assert second.optimizer == 12 * 225
     assert ZeROPlacement(4, 2, offload_optimizer=True).states(MIXED).optimizer == 0
 

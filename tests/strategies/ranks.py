@@ -10,7 +10,8 @@ run.
 import hashlib
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from music_flamingo.batch import PackedBatch
 from music_flamingo.callbacks import BestCheckpoint, GRPOSampling, HFExport, Ledger, RollingCheckpoint
 from music_flamingo.data_modules import ConversationDataModule, DirectAnswers
 from music_flamingo.losses import DAPOLoss
-from music_flamingo.models import MusicFlamingo, MusicLanguageModel
+from music_flamingo.models import LoRA, MusicFlamingo, MusicLanguageModel
 from music_flamingo.rewards import Reference, Reward, WeightedReward
 from music_flamingo.rollout import Completion, SamplingParameters
 from music_flamingo.rollout.rows import with_completions
@@ -41,6 +42,39 @@ STRATEGIES: dict[str, Any] = {
     "context": ContextParallel,
     "zero2": lambda: ZeRO(stage=2),
     "zero3": lambda: ZeRO(stage=3, keep_whole=0),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Of training.
+
+    Attributes:
+        samples: GRPO, or else SFT.
+        accumulated: rows of a step on each rank.
+        model: settings of the model.
+        freeze: patterns of parameters.
+        precision: of the trainer.
+    """
+
+    samples: bool = False
+    accumulated: int = 1
+    model: Mapping[str, Any] = field(default_factory=dict)
+    freeze: Sequence[str] = ()
+    precision: Any = "32-true"
+
+
+ADAPTERS: dict[str, Any] = {"lora": LoRA(4, 8, ["q_proj", "v_proj", "up_proj"])}
+AUDIO = ["audio_tower", "multi_modal_projector"]
+KINDS = {
+    "sft": Kind(),
+    "grpo": Kind(samples=True),
+    "accumulated": Kind(accumulated=2),
+    "adapted": Kind(model=ADAPTERS),
+    "adapted_grpo": Kind(samples=True, model=ADAPTERS, freeze=AUDIO),
+    "recomputed": Kind(model={"recompute_layers_above": 0}),
+    "mixed": Kind(precision="bf16-mixed"),
+    "mixed_grpo": Kind(samples=True, precision="bf16-mixed"),
 }
 
 
@@ -90,24 +124,26 @@ class Losses(Callback):
         self.values.append(float(trainer.strategy.reduce(loss, reduce_op="mean")))
 
 
-def built_stage(kind: str, start: str) -> AnsweringModule:
-    """Of SFT, with rows accumulated or not, or GRPO, with AdamW."""
+def built_stage(kind: Kind, start: str) -> AnsweringModule:
+    """Of SFT or GRPO, with AdamW."""
     adamw = partial(torch.optim.AdamW, lr=1e-3, eps=1e-4)  # rounding's gradients are to make no full steps
-    if kind != "grpo":
-        return SFTModule(MusicFlamingo(start), adamw, schedule=CosineSchedule(0.0))
+    model = MusicFlamingo(start, **kind.model)
+    settings: dict[str, Any] = {"schedule": CosineSchedule(0.0), "freeze": kind.freeze}
+    if not kind.samples:
+        return SFTModule(model, adamw, **settings)
     rewards = [WeightedReward(EvenLetters())]
     sampling = SamplingParameters(max_new_tokens=8, num_generations=5)
-    settings: dict[str, Any] = {"beta": 0.1, "policy_loss": DAPOLoss(), "schedule": CosineSchedule(0.0)}
-    return GRPOModule(MusicFlamingo(start), adamw, rewards, sampling, num_updates=1, listening_every=0, **settings)
+    settings |= {"beta": 0.1, "policy_loss": DAPOLoss(), "num_updates": 1, "listening_every": 0}
+    return GRPOModule(model, adamw, rewards, sampling, **settings)
 
 
-def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resume: Path | None = None) -> None:
+def train(name: str, strategy: str, root: Path, folder: str, devices: int, resume: Path | None = None) -> None:
     """Train `root/start` on `root/corpus` for four steps; leave losses.json, every step's checkpoint and an export.
 
-    Supervised runs validate after each step, and keep the best two.
+    Runs of the kind sft validate after each step, and keep the best two.
     """
     torch.manual_seed(0)
-    accumulated = 2 if kind == "accumulated" else 1
+    kind = KINDS[name]
     start = str(root / "start")
     stage = built_stage(kind, start)
     data = ConversationDataModule(
@@ -115,8 +151,8 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         start,
         DirectAnswers(["instrument", "drums"], ["open"]),
         questions_per_song=2,
-        prompts_only=kind == "grpo",
-        max_duration=40.0 / accumulated / (1 if strategy == "context" else devices),
+        prompts_only=kind.samples,
+        max_duration=40.0 / kind.accumulated / (1 if strategy == "context" else devices),
         cache_features=False,
     )
     losses = Losses()
@@ -124,7 +160,7 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
     callbacks: list[Callback] = [losses, GRPOSampling(PromptSeededEngine()), RollingCheckpoint(1, keep=100), Ledger()]
     callbacks.append(HFExport(start))
     validation: dict[str, Any] = {}
-    if kind == "sft":
+    if name == "sft":
         callbacks.append(BestCheckpoint("val/loss", "min", keep=2))
         validation = {"limit_val_batches": 1, "val_check_interval": 1, "check_val_every_n_epoch": None}
     trainer = quiet_trainer(
@@ -137,8 +173,9 @@ def train(kind: str, strategy: str, root: Path, folder: str, devices: int, resum
         enable_checkpointing=True,
         log_every_n_steps=1,
         **validation,
-        gradient_clip_val=None if kind == "grpo" else 1.0,
-        accumulate_grad_batches=accumulated,
+        gradient_clip_val=None if kind.samples else 1.0,
+        accumulate_grad_batches=kind.accumulated,
+        precision=kind.precision,
     )
     trainer.strategy.checkpoint_io = FolderCheckpointIO()
     trainer.fit(stage, data, ckpt_path=resume, weights_only=True)

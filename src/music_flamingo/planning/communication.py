@@ -100,7 +100,7 @@ def fully_sharded(
     return traffic + average_over_replicas(width * parameters.trained / share, replicas, network)
 
 
-def zero(parameters: Parameters, layers: int, devices: int, network: Network, stage: int, width: int = 2) -> Traffic:
+def zero(parameters: Parameters, layers: int, devices: int, network: Network, stage: int, width: int = 4) -> Traffic:
     """DeepSpeed: with stage 3 weights are gathered forward and backward, with stage 2 once, after the step."""
     gathers = 2 if stage > 2 else 1  # noqa: PLR2004 - ZeRO's own numbers
     weights = gather(gathers * width * parameters.all, devices, network, gathers * layers)

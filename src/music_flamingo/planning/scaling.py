@@ -143,8 +143,11 @@ def tokens_that_hide(seconds: float) -> int:
 
 
 def state_bytes(parameters: Parameters, placement: Placement) -> float:
-    """Weights, gradients and AdamW's moments, with what is gathered and rounded, of a device."""
-    rounded = sum(parameters[part].matrices for part in ("encoder", "projector", "layers", "head"))
+    """Weights, gradients and AdamW's moments, with what is gathered and rounded, of a device.
+
+    Layers of decoder and encoder are computed again, and keep no rounded weights but those of one.
+    """
+    rounded = parameters["projector"].matrices + parameters["head"].matrices + parameters["layers"].matrices // LAYERS
     states = placement.states(Model(parameters, LAYERS, product=2, moments=8, stepping=0, rounded=rounded))
     own = states.weights + states.gradients + states.optimizer
     return own + states.gathered + states.rounded + states.buckets

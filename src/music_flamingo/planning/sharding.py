@@ -130,7 +130,9 @@ class FullyShardedPlacement(Placement):
 
 @dataclass(frozen=True)
 class ZeROPlacement(Placement):
-    """DeepSpeed: the optimizer with float32 weights, and gradients, in shares; with stage 3 the weights too.
+    """DeepSpeed: optimizer, gradients and a copy of the weights to step in shares; with stage 3 the weights too.
+
+    All of it is float32, see `music_flamingo.strategies.ZeRO`.
 
     Attributes:
         stage: 2 or 3.
@@ -144,15 +146,15 @@ class ZeROPlacement(Placement):
     def states(self, model: Model) -> States:
         parameters = model.parameters
         trained = parameters.trained / self.devices
-        weights = model.product * parameters.all / (self.devices if self.stage == WEIGHTS_TOO else 1)
+        weights = FLOAT * parameters.all / (self.devices if self.stage == WEIGHTS_TOO else 1)
         largest = max(parameters["head"].all, parameters["embedding"].all, 2 * parameters["layers"].all / model.layers)
         return States(
             weights=weights + model.reference_bytes,
-            rounded=0.0,
-            gradients=model.product * trained,
+            rounded=model.rounded_bytes,
+            gradients=FLOAT * trained,
             optimizer=0.0 if self.offload_optimizer else (FLOAT + model.moments) * trained,
-            gathered=model.product * largest if self.stage == WEIGHTS_TOO else 0.0,
-            buckets=model.product * min(ZERO_BUCKET, parameters.trained) if self.devices > 1 else 0.0,
+            gathered=FLOAT * largest if self.stage == WEIGHTS_TOO else 0.0,
+            buckets=FLOAT * min(ZERO_BUCKET, parameters.trained) if self.devices > 1 else 0.0,
         )
 
 

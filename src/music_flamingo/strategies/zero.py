@@ -47,7 +47,9 @@ class Float32Weights(DeepSpeedPrecision):
         return data
 
     def forward_context(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16-mixed")
+        # Copies that a rollout made of weights would serve the update too, which they give no gradients.
+        is_mixed = self.precision == "bf16-mixed"
+        return torch.autocast(self.device, torch.bfloat16, enabled=is_mixed, cache_enabled=False)
 
 
 class ZeRO(DividingStrategy, DeepSpeedStrategy):
@@ -98,6 +100,17 @@ class ZeRO(DividingStrategy, DeepSpeedStrategy):
         if clip is not None:
             cast(dict[str, Any], self.config)["gradient_clipping"] = clip
         super().setup(trainer)
+
+    def _format_config(self) -> None:
+        """Lightning's, without what would have DeepSpeed cast weights to bfloat16."""
+        precision = self.precision_plugin.precision
+        self.precision_plugin.precision = "32-true"
+        super()._format_config()
+        self.precision_plugin.precision = precision
+        if precision == "bf16-mixed":
+            # Otherwise DeepSpeed's forward pass would end the autocast around it. What is sent stays float32.
+            autocast = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+            cast(dict[str, Any], self.config)["torch_autocast"] = autocast
 
     def divide(self, model: nn.Module) -> None:
         """Nothing: DeepSpeed divides the whole stage when it is set up."""
