@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.prefix_attention import (
-    ExchangedLayout,
-    FlashFunction,
-    FlashLayout,
-    PrefixAttention,
-    Runs,
-)
-from music_flamingo.kernels.row_exchange import RowExchange, gathered
+from music_flamingo.kernels.prefix_attention import AttendingRow, FlashAttention, FlashLayout, PrefixAttention, Runs
+from music_flamingo.kernels.row_exchange import gathered
 from music_flamingo.kernels.row_layout import Grid, RowLayout, layout_row
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -25,46 +19,19 @@ _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 class PlainAttention(PrefixAttention):
     """Every score is held, on any device and in any dtype."""
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        tree: PrefixTree,
-        scaling: float,
-        *,
-        runs: Runs | None = None,
-        exchange: RowExchange | None = None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, row: AttendingRow, scaling: float) -> Tensor:
         """See `PrefixAttention`."""
-        query, key, value = (each.transpose(0, 1) for each in (query, key, value))
-        if exchange is not None:
-            key, value = gathered(key, exchange), gathered(value, exchange)
-        layout = layout_row(tree, query.device, runs)
-        return _merged(query, key, value, layout, scaling, _plain_attention)[0].transpose(0, 1)
+        if row.exchange is not None:
+            key, value = gathered(key, row.exchange), gathered(value, row.exchange)
+        return _merged(query, key, value, layout_row(row.tree, query.device, row.runs), scaling, _plain_attention)[0]
 
 
-class GridFlash(PrefixAttention):
+class GridFlash(FlashAttention):
     """Flash attention of torch's CPU build."""
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        tree: PrefixTree,
-        scaling: float,
-        *,
-        runs: Runs | None = None,
-        exchange: RowExchange | None = None,
-    ) -> Tensor:
-        """See `PrefixAttention`."""
-        layout: FlashLayout = _GridLayout(layout_row(tree, query.device, runs))
-        layout = layout if exchange is None else ExchangedLayout(layout, exchange)
-        # By token from here on: what a cell gathers is then one piece of memory.
-        tokens = (each.transpose(0, 1) for each in (query, key, value))
-        output: Tensor = FlashFunction.apply(*tokens, layout, scaling)  # type: ignore[no-untyped-call]
-        return output.transpose(0, 1)
+    def layout(self, tree: PrefixTree, device: torch.device, runs: Runs | None) -> FlashLayout:
+        """See `FlashAttention`."""
+        return _GridLayout(layout_row(tree, device, runs))
 
 
 class _Attention(Protocol):

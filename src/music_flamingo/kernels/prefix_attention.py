@@ -10,7 +10,7 @@ merged ones, it returns for either stretch the gradients of attention over both.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,10 +22,23 @@ Runs = tuple[range, ...]
 """Stretches of a row, in its order, none across the border of two segments."""
 
 
+class AttendingRow(NamedTuple):
+    """A row as attention is asked for it.
+
+    Attributes:
+        tree: its layout.
+        runs: tokens that attend; None for all.
+        exchange: where ranks hold a part of the row each; None where this one holds all.
+    """
+
+    tree: PrefixTree
+    runs: Runs | None
+    exchange: RowExchange | None
+
+
 class PrefixAttention(ABC):
     """A way to attend over packed rows. All of them give the same output and gradients, up to rounding."""
 
-    @abstractmethod
     def __call__(
         self,
         query: Tensor,
@@ -51,6 +64,13 @@ class PrefixAttention(ABC):
         Returns:
             Of the query's shape.
         """
+        # By token from here on: what a stretch gathers is then one piece of memory.
+        query, key, value = (each.transpose(0, 1) for each in (query, key, value))
+        return self.attend(query, key, value, AttendingRow(tree, runs, exchange), scaling).transpose(0, 1)
+
+    @abstractmethod
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, row: AttendingRow, scaling: float) -> Tensor:
+        """The same with tokens first: query (N, H, D), key and value (N, H', D) -> (N, H, D)."""
 
 
 class FlashLayout(ABC):
@@ -111,3 +131,18 @@ class FlashFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return *ctx.layout.backward(gradient, *ctx.saved_tensors, ctx.scaling), None, None
+
+
+class FlashAttention(PrefixAttention):
+    """Flash attention, which holds no scores."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, row: AttendingRow, scaling: float) -> Tensor:
+        """See `PrefixAttention`."""
+        layout = self.layout(row.tree, query.device, row.runs)
+        layout = layout if row.exchange is None else ExchangedLayout(layout, row.exchange)
+        output: Tensor = FlashFunction.apply(query, key, value, layout, scaling)  # type: ignore[no-untyped-call]
+        return output
+
+    @abstractmethod
+    def layout(self, tree: PrefixTree, device: torch.device, runs: Runs | None) -> FlashLayout:
+        """Where the tokens stand."""

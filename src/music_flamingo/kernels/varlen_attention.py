@@ -14,14 +14,7 @@ import torch
 from torch import Tensor
 
 from music_flamingo.batch import PrefixTree
-from music_flamingo.kernels.prefix_attention import (
-    ExchangedLayout,
-    FlashFunction,
-    FlashLayout,
-    PrefixAttention,
-    Runs,
-)
-from music_flamingo.kernels.row_exchange import RowExchange
+from music_flamingo.kernels.prefix_attention import FlashAttention, FlashLayout, Runs
 from music_flamingo.kernels.row_layout import Piece, pieces_of
 
 
@@ -135,7 +128,7 @@ class FlashAttnVarlen(VarlenKernel):
         return to_query, to_key, to_value
 
 
-class VarlenFlash(PrefixAttention):
+class VarlenFlash(FlashAttention):
     """Flash attention of CUDA, in bfloat16 or float16.
 
     Args:
@@ -145,23 +138,9 @@ class VarlenFlash(PrefixAttention):
     def __init__(self, kernel: VarlenKernel | None = None) -> None:
         self.kernel = kernel or _installed_kernel()
 
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        tree: PrefixTree,
-        scaling: float,
-        *,
-        runs: Runs | None = None,
-        exchange: RowExchange | None = None,
-    ) -> Tensor:
-        """See `PrefixAttention`."""
-        layout: FlashLayout = _VarlenLayout(self.kernel, stretches_of(tree, query.device, runs))
-        layout = layout if exchange is None else ExchangedLayout(layout, exchange)
-        tokens = (each.transpose(0, 1) for each in (query, key, value))
-        output: Tensor = FlashFunction.apply(*tokens, layout, scaling)  # type: ignore[no-untyped-call]
-        return output.transpose(0, 1)
+    def layout(self, tree: PrefixTree, device: torch.device, runs: Runs | None) -> FlashLayout:
+        """See `FlashAttention`."""
+        return _VarlenLayout(self.kernel, stretches_of(tree, device, runs))
 
 
 class _VarlenLayout(FlashLayout):
