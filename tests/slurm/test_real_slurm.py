@@ -62,6 +62,11 @@ class Undisturbed:
         return weights(self.stage)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed") / "fit", corpus)
+
+
 def words(root: Path, corpus: Path) -> list[str]:
     settings = {
         "run.start": model_directory(),
@@ -114,9 +119,9 @@ class Submitted:
         until(lambda: self.state() == "COMPLETED", f"job {self.number} completes", seconds=90)
 
 
-def require_same_end(job: Submitted, undisturbed: dict[str, torch.Tensor]) -> None:
+def require_same_end(job: Submitted, undisturbed: dict[str, torch.Tensor], signal: str = "SIGUSR1") -> None:
     log = job.log()
-    ended = re.findall(r"SIGUSR1: ended after step (\d+); the same command goes on from (\S+)\n", log)
+    ended = re.findall(rf"{signal}: ended after step (\d+); the same command goes on from (\S+)\n", log)
     assert len(ended) == 1
     assert 2 < int(ended[0][0]) < STEPS
     assert log.count(f"going on from {ended[0][1]}") == 1
@@ -130,13 +135,12 @@ def require_same_end(job: Submitted, undisturbed: dict[str, torch.Tensor]) -> No
 
 
 def test_jobs_that_have_to_end_go_on_by_themselves(
-    slurm: LocalSlurm, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    slurm: LocalSlurm, corpus: Path, undisturbed: Undisturbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # SLURM looks every 30 s, and sends its signal up to 30 s early: 25 to 55 s after the start.
     limited = Submitted(slurm, tmp_path / "limited", corpus, "--time", "1:00", "--warn-seconds", "5")
     limited.wait_until_it_trains()
     limited.signal("STOP")  # steps are short, and SLURM's own signal, which wakes it, is to find it training
-    undisturbed = Undisturbed(tmp_path / "undisturbed", corpus)
     told = Submitted(slurm, tmp_path / "told", corpus)
     told.wait_until_it_trains()
     told.signal("USR1")
@@ -149,6 +153,17 @@ def test_jobs_that_have_to_end_go_on_by_themselves(
     for job in (told, limited):
         job.wait_until_it_is_done()
         require_same_end(job, undisturbed.weights())
+
+
+def test_a_job_whose_place_another_takes_goes_on_after_it(
+    slurm: LocalSlurm, corpus: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    job = Submitted(slurm, tmp_path / "preempted", corpus)
+    job.wait_until_it_trains()
+    slurm.ask("sbatch", "--partition=urgent", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1")
+    job.wait_until_it_is_queued_again()
+    job.wait_until_it_is_done()
+    require_same_end(job, undisturbed.weights(), signal="SIGTERM")
 
 
 def test_a_job_that_its_owner_cancels_keeps_its_last_step_and_is_not_queued_again(
