@@ -40,6 +40,8 @@ STRATEGIES: dict[str, Any] = {
     "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
     "fsdp": FullySharded,
     "context": ContextParallel,
+    "replicas": lambda: FullySharded(replicas=2),
+    "pairs": lambda: ContextParallel(ranks_per_row=2),
     "zero2": lambda: ZeRO(stage=2),
     "zero3": lambda: ZeRO(stage=3, keep_whole=0),
 }
@@ -76,6 +78,8 @@ KINDS = {
     "mixed": Kind(precision="bf16-mixed"),
     "mixed_grpo": Kind(samples=True, precision="bf16-mixed"),
 }
+SHARING = ("context", "pairs")
+"""Strategies in which two ranks share a row."""
 
 
 class EvenLetters(Reward):
@@ -152,7 +156,7 @@ def train(name: str, strategy: str, root: Path, folder: str, devices: int, resum
         DirectAnswers(["instrument", "drums"], ["open"]),
         questions_per_song=2,
         prompts_only=kind.samples,
-        max_duration=40.0 / kind.accumulated / (1 if strategy == "context" else devices),
+        max_duration=40.0 / kind.accumulated / devices * (2 if strategy in SHARING else 1),
         cache_features=False,
     )
     losses = Losses()

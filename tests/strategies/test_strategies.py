@@ -25,6 +25,7 @@ CHANGES += [("auto", "zero3"), ("zero3", "zero2"), ("zero2", "fsdp")] if DEEPSPE
 
 
 OTHERS = ["accumulated,fsdp", "adapted,fsdp", "adapted_grpo,fsdp", "recomputed,context"]
+FOUR = ["sft,replicas", "grpo,pairs"]
 OTHERS += ["adapted,zero2", "adapted_grpo,zero3"] if DEEPSPEED else []
 MIXED = ["mixed,fsdp", "mixed_grpo,context"]
 MIXED += ["mixed,zero2", "mixed_grpo,zero3"] if DEEPSPEED else []
@@ -32,7 +33,9 @@ MIXED += ["mixed,zero2", "mixed_grpo,zero3"] if DEEPSPEED else []
 
 def train(root: Path, processes: int, runs: list[str]) -> None:
     """Train four steps of each run; see `ranks`."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     command = [sys.executable, *launcher, "-m", "tests.strategies.ranks", str(root), str(processes), *runs]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
@@ -49,6 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(root, 1, [f"{kind},auto" for kind in (*kinds, *dict.fromkeys(run.split(",")[0] for run in OTHERS + MIXED))])
     changes = [f"{kind},{before},{after}" for kind in kinds for before, after in CHANGES]
     train(root, 2, [f"{kind},{name}" for kind in kinds for name in STRATEGIES] + OTHERS + MIXED)
+    train(root, 4, FOUR)
     train(root, 2, [change for change in changes if not change.endswith("auto")])
     train(root, 1, [change for change in changes if change.endswith("auto")])
     return root
@@ -80,9 +84,9 @@ def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strateg
     assert {(each.lost, each.repeated) for each in audit(root / f"{kind}-{strategy}")[:1]} == {(0, 0)}
 
 
-@pytest.mark.parametrize("run", OTHERS)
+@pytest.mark.parametrize("run", OTHERS + FOUR)
 def test_other_settings_of_two_processes_train_as_of_one(run: str, root: Path) -> None:
-    """Rows that are accumulated, adapters alone, also as GRPO's reference switched off, layers computed again."""
+    """Rows that are accumulated, adapters alone, layers computed again; four ranks, with replicas or in pairs."""
     kind, strategy = run.split(",")
     assert_same_training(root / f"{kind}-{strategy}", root / f"{kind}-auto")
 

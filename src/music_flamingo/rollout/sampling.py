@@ -49,6 +49,10 @@ class Completion:
     entropies: Tensor
     finished: bool
 
+    def to(self, device: torch.device | str) -> "Completion":
+        ids, logprobs, entropies = (each.to(device) for each in (self.token_ids, self.logprobs, self.entropies))
+        return Completion(self.prompt, ids, logprobs, entropies, self.finished)
+
 
 class RolloutEngine(Protocol):
     """Draws completions for the prompts of a batch."""

@@ -35,6 +35,7 @@ from music_flamingo.rollout.rows import on_other_songs, with_completions
 from music_flamingo.stages.answering import AnsweringModule, EvaluationPass
 from music_flamingo.stages.optimization import CosineSchedule, OptimizerCallable, Schedule
 from music_flamingo.step_parts import part
+from music_flamingo.strategies.context_parallel import ContextParallel
 from music_flamingo.strategies.dividing import DividingStrategy
 
 ZERO_SPREAD = 1e-6
@@ -178,8 +179,11 @@ class GRPOModule(AnsweringModule):
         """B G completions, a prompt's G next to each other."""
         with torch.no_grad(), self.whole_weights(), part("rollout"):
             completions = self.sample(batch, self.sampling, self._embeddings(batch, features))
-        strategy = self.trainer.strategy
-        return strategy.of_first(completions) if isinstance(strategy, DividingStrategy) else completions
+        if not isinstance(self.trainer.strategy, ContextParallel):
+            return completions
+        # Ranks that share a row have drawn from the same numbers, but a device may round another way.
+        agreed = self.trainer.strategy.of_first([each.to("cpu") for each in completions])
+        return [each.to(self.device) for each in agreed]
 
     @part("rewards")
     def _rewards(self, batch: PackedBatch, completions: Sequence[Completion]) -> dict[str, Tensor]:

@@ -5,15 +5,16 @@ ranks when they are needed; log-probabilities go to all of them, so that every r
 in validation nothing has to be kept: each of the ranks samples the whole row, and the first one's draws count.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from music_flamingo.errors import UserError
 from music_flamingo.models.row_sharing import RowSharing
-from music_flamingo.strategies.dividing import Value
 from music_flamingo.strategies.fully_sharded import FullySharded, require_divisor
+
+Value = TypeVar("Value")
 
 
 class ContextParallel(FullySharded):
@@ -53,6 +54,7 @@ class ContextParallel(FullySharded):
         return {"num_replicas": self.world_size // self._num_sharing, "rank": self.global_rank // self._num_sharing}
 
     def of_first(self, value: Value) -> Value:
+        """What the first of the ranks has that share a row; its tensors must be on the CPU."""
         values = [value]
         dist.broadcast_object_list(values, group=self._group, group_src=0)
         return values[0]

@@ -3,11 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from torch import Tensor, nn
-
-Value = TypeVar("Value")
 
 
 class DividingStrategy(ABC):
@@ -36,10 +33,6 @@ class DividingStrategy(ABC):
     @abstractmethod
     def whole_state(self, module: nn.Module) -> dict[str, Tensor]:
         """A module's state on the CPU of the first rank; empty on the others. All ranks call it together."""
-
-    def of_first(self, value: Value) -> Value:
-        """What the first rank drew, of those that share a row; where none do, this one."""
-        return value
 
     @contextmanager
     def whole_weights(self) -> Iterator[None]:
