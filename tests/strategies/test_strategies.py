@@ -85,7 +85,7 @@ def test_two_processes_train_as_one_and_leave_its_checkpoints_and_export(strateg
 
 
 @pytest.mark.parametrize("run", OTHERS + FOUR)
-def test_other_settings_of_two_processes_train_as_of_one(run: str, root: Path) -> None:
+def test_other_settings_and_more_processes_train_as_one_does(run: str, root: Path) -> None:
     """Rows that are accumulated, adapters alone, layers computed again; four ranks, with replicas or in pairs."""
     kind, strategy = run.split(",")
     assert_same_training(root / f"{kind}-{strategy}", root / f"{kind}-auto")
