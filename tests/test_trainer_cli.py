@@ -62,6 +62,17 @@ def test_fit_leaves_the_recipe_as_written_and_what_it_took(recipe: Path) -> None
     assert record["peak_rss_mib"] > 1
 
 
+def test_a_run_folder_that_cannot_be_written_is_refused_before_anything_is_built(recipe: Path) -> None:
+    (recipe.parent / "runs").write_text("a file where the folder would be")
+    with pytest.raises(UserError) as refused:
+        run("fit", recipe)
+    folder = recipe.parent / "runs"
+    assert str(refused.value) == (
+        f"trainer.default_root_dir: expected a folder to write into, got {folder}/9_dummy ({folder} is a file): give "
+        "another"
+    )
+
+
 def test_the_saved_recipe_trains_again(recipe: Path) -> None:
     run("fit", recipe)
     run("fit", recipe.parent / "runs" / "9_dummy" / "recipe.yaml", "--trainer.max_steps=1")

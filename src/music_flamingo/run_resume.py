@@ -35,7 +35,7 @@ def with_checkpoint(recipe: Recipe, verb: str, *, fresh: bool = False) -> Recipe
     """
     settings = recipe.settings()
     asked = settings.get("ckpt_path")
-    folder = Path((settings.get("trainer") or {}).get("default_root_dir") or ".")
+    folder = run_folder(recipe)
     if fresh and asked is not None:
         raise UserError("--fresh begins without a checkpoint: leave out --ckpt_path, or --fresh")
     if asked == "last" or (asked is None and verb == "fit" and not fresh and not (folder / RECORD).is_file()):
@@ -47,6 +47,11 @@ def with_checkpoint(recipe: Recipe, verb: str, *, fresh: bool = False) -> Recipe
         checkpoint = None if newest is None else str(newest)
         return replace(recipe, merged={**recipe.merged, "ckpt_path": checkpoint})
     return recipe
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """Where a recipe's run leaves everything."""
+    return Path((recipe.settings().get("trainer") or {}).get("default_root_dir") or ".")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -39,10 +39,11 @@ from music_flamingo.recipe_check import check_recipe
 from music_flamingo.recipe_defaults import with_own_defaults
 from music_flamingo.recipe_keys import ALLOWED_PACKAGES
 from music_flamingo.recipe_tree import CLASS_KEYS, Key, merge, show_key, walk
-from music_flamingo.run_resume import RECIPE, RECORD, begin_anew, with_checkpoint
+from music_flamingo.run_resume import RECIPE, RECORD, begin_anew, run_folder, with_checkpoint
 from music_flamingo.step_parts import ProfileFinished
 from music_flamingo.strategies.checkpoint_io import FolderCheckpointIO
 from music_flamingo.whole_files import write_text
+from music_flamingo.write_access import require_writable
 
 DESCRIPTION = """{summary}
 
@@ -220,6 +221,8 @@ def run_verb(verb: str, arguments: Sequence[str], allowed: Sequence[str] = ALLOW
     _refuse_misplaced_flags(verb, invocation)
     recipe = read_recipe(invocation.configs, invocation.overrides)
     check_recipe(recipe, verb, allowed)
+    if not invocation.print_config:
+        require_writable(run_folder(recipe), "trainer.default_root_dir")
     recipe = for_profiling(recipe) if invocation.profile else recipe
     recipe = with_checkpoint(recipe, verb, fresh=invocation.fresh)
     set_warnings()

@@ -10,6 +10,7 @@ import pytest
 from music_flamingo.checkpoint_folder import write_manifest, write_rank
 from music_flamingo.cli import main
 from music_flamingo.planning import doctor, machine
+from music_flamingo.write_access import write_error
 from tests.builders import write_corpus
 
 
@@ -60,7 +61,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem(elsewhere: Path, capsys: p
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_the_right_to_write_is_a_problem(elsewhere: Path) -> None:
     elsewhere.chmod(0o500)
-    assert machine.write_error(elsewhere) == "Permission denied"
+    assert write_error(elsewhere) == "Permission denied"
 
 
 def test_a_corpus_whose_songs_are_gone_is_a_problem(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from music_flamingo.errors import ErrorsFoundError
 from music_flamingo.planning import checks
 from music_flamingo.planning.checks import Diagnosis
+from music_flamingo.write_access import existing, write_error
 
 CONSTRAINTS = "constraints.txt"
 
@@ -63,9 +64,9 @@ def _machine(place: Path | None) -> Iterator[Diagnosis]:
     yield from checks.check_collectives(gpus, machine.gloo_error(), has_nccl=machine.has_nccl())
     corpus = place if place is not None and machine.is_corpus(place) else None
     folder = Path() if place is None or corpus is not None else place
-    existing, error = machine.existing(folder), machine.write_error(folder)
-    yield from checks.check_disk(str(folder), shutil.disk_usage(existing).free, error)
-    yield from checks.check_fsync(None if error else machine.fsync_seconds(existing))
+    nearest, error = existing(folder), write_error(folder)
+    yield from checks.check_disk(str(folder), shutil.disk_usage(nearest).free, error)
+    yield from checks.check_fsync(None if error else machine.fsync_seconds(nearest))
     if corpus is not None:
         yield from checks.check_corpus(str(corpus), *machine.look_at_corpus(corpus))
     elif place is not None:

@@ -59,19 +59,6 @@ def gloo_error() -> str | None:
     return None
 
 
-def write_error(folder: Path) -> str | None:
-    """Why nothing can be written into a folder, which may be still to make; None where it can."""
-    nearest = existing(folder)
-    if not nearest.is_dir():
-        return f"{nearest} is a file"
-    try:
-        with TemporaryFile(dir=nearest) as file:
-            file.write(b"0")
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
-
-
 def fsync_seconds(folder: Path) -> float:
     """Until a megabyte is on disk."""
     with TemporaryFile(dir=folder) as file:
@@ -116,12 +103,6 @@ def _words(finding: Finding) -> str:
     song = f"{finding.cut}: " if finding.cut else ""
     path = f" ({finding.path})" if finding.path else ""
     return f"{song}{KINDS[finding.kind].title}: {finding.detail}{path}"
-
-
-def existing(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that is there."""
-    absolute = folder.absolute()
-    return next(each for each in (absolute, *absolute.parents) if each.exists())
 
 
 def _driver() -> str | None:
