@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from music_flamingo.cli import main
 from music_flamingo.evaluation.audit import audit
@@ -176,6 +177,21 @@ def test_a_job_that_its_owner_cancels_keeps_its_last_step_and_is_not_queued_agai
     assert re.search(r"SIGTERM: ended after step \d+; ", job.log())
     assert "is not put into the queue again: SLURM says it is" in job.log()
     assert len(list((job.stage / "checkpoints").glob("*.ckpt"))) == 1
+
+
+def test_an_array_trains_each_seed_in_a_folder_of_its_own(slurm: LocalSlurm, corpus: Path, tmp_path: Path) -> None:
+    folder = "${run.root}/${run.name}"
+    size = ["--devices-per-node", "1", "--cpus-per-device", "1", "--seeds", "1", "2"]
+    short = ["--trainer.max_steps=3", "--trainer.strategy=auto", f"--trainer.default_root_dir={folder}"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["slurm", *size, *words(tmp_path, corpus), *short]) == 0
+    number = re.findall(r"Submitted batch job (\d+)", said.getvalue())[0]
+    runs = [tmp_path / f"2_sft-seed{seed}" for seed in (1, 2)]
+    until(lambda: all((run / "stage.json").is_file() for run in runs), f"both tasks of {number} end", seconds=90)
+    assert [yaml.safe_load((run / "recipe.yaml").read_text())["run"]["seed"] for run in runs] == [1, 2]
+    logs = tmp_path / "2_sft" / "slurm"
+    assert [f"2_sft-seed{task + 1}: fit took" in (logs / f"{number}_{task}.log").read_text() for task in (0, 1)]
 
 
 def test_devices_that_no_node_has_are_refused_in_one_line(
