@@ -60,7 +60,7 @@ audio-flamingo-2: $(INSTALLED)  ## the curriculum of Audio Flamingo 2 at tiny si
 	$(BIN)/music-flamingo report $(AF2)
 
 test: $(INSTALLED)  ## every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -q
 
 test-slurm: $(INSTALLED) build/slurm  ## jobs on a real SLURM, unpacked from Debian's packages into build/; needs amd64 and apt-get
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs tests/slurm

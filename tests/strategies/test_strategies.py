@@ -17,6 +17,9 @@ from music_flamingo.evaluation.audit import audit
 from music_flamingo.plain_state import tensors_of
 from tests.builders import model_directory, write_corpus
 
+# Training takes two minutes, and is to be done by one process of pytest alone.
+pytestmark = pytest.mark.xdist_group("strategies")
+
 ROOT = Path(__file__).parents[2]
 DEEPSPEED = find_spec("deepspeed") is not None
 STRATEGIES = ["ddp", "fsdp", "context", *(["zero2", "zero3"] if DEEPSPEED else [])]
