@@ -33,9 +33,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Windows that went through the encoder, call by call."""
     calls: list[int] = []
 
-    def counted(encoder: torch.nn.Module, windows: AudioWindows) -> torch.Tensor:
+    def counted(encoder: torch.nn.Module, windows: AudioWindows, **settings: bool) -> torch.Tensor:
         calls.append(len(windows))
-        return encode_windows(encoder, windows)  # type: ignore[arg-type]
+        return encode_windows(encoder, windows, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "encode_windows", counted)
     return calls

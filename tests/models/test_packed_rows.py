@@ -13,6 +13,7 @@ from music_flamingo.hf_directory import replace_hf_directory
 from music_flamingo.models import EncoderCache, MusicLanguageModel
 from music_flamingo.models.conversation_format import ConversationFormat
 from music_flamingo.models.model_kinds import frontend_of, load_model
+from music_flamingo.models.recompute import recompute_long_rows
 from music_flamingo.rollout import HFEngine, SamplingParameters, SharedEngine
 from music_flamingo.rollout.rows import with_completions
 from tests.builders import ANSWERS, QUESTIONS, preset_directory, song
@@ -90,6 +91,17 @@ def test_gradients_equal_those_of_plain_rows(preset: str) -> None:
         difference = (ours.grad - theirs).norm() / theirs.norm().clamp(min=1e-12)
         # A key's bias shifts all scores of a query alike: its gradient is rounding error around zero.
         assert difference <= 2e-4 or theirs.norm() < 1e-4, f"{name}: {difference:.1e}"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_layers_that_are_computed_again_give_the_same_gradients(preset: str) -> None:
+    row, models = asked_row(preset), [load_model(directory(preset)).eval() for _ in range(2)]
+    recompute_long_rows(models[1].network.model.language_model, 0, 100)
+    for model in models:
+        (-model.target_logprobs(row)[0].sum()).backward()
+    assert row.tree.num_tokens > 100
+    for kept, again in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(again.grad, kept.grad, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
