@@ -78,6 +78,78 @@ def fullest(moments: Sequence[Moment]) -> Moment:
     return max(moments, key=lambda moment: moment.total)
 
 
+@dataclass(frozen=True)
+class KeptBytes:
+    """What a step keeps of a row for its backward pass, in the order in which it comes.
+
+    Attributes:
+        mel: frames of the row, which are there before and after.
+        layers: of encoder, projector and all decoder layers but the last.
+        last: of the last layer.
+        head: of the last norm and the head.
+    """
+
+    mel: float
+    layers: float
+    last: float
+    head: float
+
+    @property
+    def before_last(self) -> float:
+        return self.mel + self.layers
+
+    @property
+    def everything(self) -> float:
+        return self.before_last + self.last + self.head
+
+
+@dataclass(frozen=True)
+class WorkingBytes:
+    """What exists for a moment only.
+
+    Attributes:
+        attention: of a layer, on a CPU.
+        logits: of a chunk.
+        head_gradient: of the head's weights.
+        layer: in the backward pass of a decoder layer, or of its feed-forward network.
+    """
+
+    attention: float
+    logits: float
+    head_gradient: float
+    layer: float
+
+
+def kept_bytes(step: Step, work: Workload, frames: int) -> KeptBytes:
+    """Of a row; `frames` as in `training_moments`."""
+    decoder, trained, numbers = step.decoder, step.trained, step.numbers
+    layer = activations.decoder_layer(decoder, trained, numbers, step.recompute)
+    audio = activations.encoder(
+        step.encoder, trained, numbers, frames, work.audio_tokens, recompute=step.recompute_encoder
+    )
+    audio += activations.projector(decoder, step.encoder.width, trained, numbers, work.audio_tokens)
+    full_layers = (decoder.layers - 1) * work.tokens * layer.kept + activations.tables(decoder, work.tokens)
+    return KeptBytes(
+        mel=row_bytes(step.encoder, work),
+        layers=audio + full_layers,
+        last=activations.last_layer(decoder, trained, numbers, work.tokens, work.read_tokens, step.recompute),
+        head=activations.head(decoder, trained, numbers, work.read_tokens, work.targets),
+    )
+
+
+def working_bytes(step: Step, work: Workload) -> WorkingBytes:
+    """Of a row."""
+    decoder, numbers = step.decoder, step.numbers
+    layer = activations.decoder_layer(decoder, step.trained, numbers, step.recompute)
+    return WorkingBytes(
+        attention=attention_work(decoder, numbers, work.tokens) if numbers.on_cpu else 0.0,
+        logits=FLOAT * decoder.vocabulary * min(chunk_rows(decoder.vocabulary), work.targets),
+        head_gradient=decoder.vocabulary * decoder.width * (FLOAT + (numbers.product if numbers.is_mixed else 0)),
+        # The network's three inner gradients, less what its first one sets free, and the gradient of the stream.
+        layer=work.tokens * (2 * layer.inner + layer.recomputed + 2 * FLOAT * decoder.width),
+    )
+
+
 def training_moments(step: Step, states: States, work: Workload, frames: int) -> list[Moment]:
     """Of a step on one row.
 
@@ -87,58 +159,36 @@ def training_moments(step: Step, states: States, work: Workload, frames: int) ->
         work: the row.
         frames: of all of its windows, as the encoder's layers see them.
     """
-    decoder, numbers = step.decoder, step.numbers
-    layer = activations.decoder_layer(decoder, step.trained, numbers, step.recompute)
-    audio = activations.encoder(
-        step.encoder, step.trained, numbers, frames, work.audio_tokens, recompute=step.recompute_encoder
-    )
-    audio += activations.projector(decoder, step.encoder.width, step.trained, numbers, work.audio_tokens)
-    full_layers = (decoder.layers - 1) * work.tokens * layer.kept + activations.tables(decoder, work.tokens)
-    last = activations.last_layer(decoder, step.trained, numbers, work.tokens, work.read_tokens, step.recompute)
-    head = activations.head(decoder, step.trained, numbers, work.read_tokens, work.targets)
-    mel = row_bytes(step.encoder, work)
-    held = {
+    kept, working = kept_bytes(step, work, frames), working_bytes(step, work)
+    gradients = states.gradients
+    later = gradients if step.accumulates else 0.0
+    first_gradients = max(later, working.head_gradient if step.trained.head else 0.0)
+    embedded = work.audio_tokens * step.decoder.width * step.numbers.product
+    before_network = kept.before_last + embedded + last_attention(step, work)
+    layer = "decoder layer" if step.recompute is Recompute.LAYER else "feed-forward network"
+
+    def moment(name: str, gradients: float, activations: float, at_work: float) -> Moment:
+        passing = {"gradients": gradients, "bfloat16 weights": states.rounded, "activations": activations}
+        return Moment(name, _held(states) | passing | {"at work": at_work})
+
+    return [
+        moment("attention of the last layer", gradients, before_network, working.attention),
+        moment("head", gradients, kept.everything, 2 * working.logits),
+        moment("backward of the head", later, kept.everything, working.head_gradient + working.logits),
+        moment(f"backward of a {layer}", first_gradients, kept.before_last, working.layer),
+        Moment(
+            "optimizer", _held(states) | {"gradients": gradients, "activations": kept.mel, "at work": states.stepping}
+        ),
+    ]
+
+
+def _held(states: States) -> dict[str, float]:
+    """All the time."""
+    return {
         "weights": states.weights + states.gathered,
         "optimizer": states.optimizer,
         "gradient buckets": states.buckets,
     }
-    kept = {"bfloat16 weights": states.rounded, "activations": mel + audio + full_layers}
-    gradients = states.gradients
-    later = gradients if step.accumulates else 0.0
-    logits = FLOAT * decoder.vocabulary * min(chunk_rows(decoder.vocabulary), work.targets)
-    head_gradient: float = decoder.vocabulary * decoder.width * (FLOAT + (numbers.product if numbers.is_mixed else 0))
-    embedded = work.audio_tokens * decoder.width * numbers.product
-    of_attention = attention_work(decoder, numbers, work.tokens) if numbers.on_cpu else 0.0
-    # The network's three inner gradients, less what its first one sets free, and the gradient of the stream.
-    of_network = work.tokens * (2 * layer.inner + layer.recomputed + 2 * FLOAT * decoder.width)
-    everything = kept | {"activations": kept["activations"] + last + head}
-    return [
-        Moment(
-            "attention of the last layer",
-            held
-            | {"gradients": gradients}
-            | kept
-            | {"activations": kept["activations"] + embedded + last_attention(step, work), "at work": of_attention},
-        ),
-        Moment("head", held | {"gradients": gradients} | everything | {"at work": 2 * logits}),
-        Moment(
-            "backward of the head",
-            held | {"gradients": later} | everything | {"at work": head_gradient + logits},
-        ),
-        Moment(
-            "backward of a decoder layer"
-            if step.recompute is Recompute.LAYER
-            else "backward of a feed-forward network",
-            held
-            | {"gradients": max(later, head_gradient if step.trained.head else 0.0)}
-            | kept
-            | {"at work": of_network},
-        ),
-        Moment(
-            "optimizer",
-            held | {"gradients": gradients, "activations": mel, "at work": states.stepping},
-        ),
-    ]
 
 
 def last_attention(step: Step, work: Workload) -> float:
